@@ -1,0 +1,95 @@
+# What people and CI type here. The virtual environments are made when they are missing or out of date.
+
+PYTHON ?= python3
+VENV = .venv
+LABEL_STUDIO_VENV = .venv-label-studio
+PYTEST = $(VENV)/bin/python -m pytest
+ARGS =
+
+# Label Studio is installed unless another one is named.
+APP = $(VENV)/installed $(if $(LABEL_STUDIO_URL),,$(LABEL_STUDIO_VENV)/installed)
+DEVELOPMENT = $(VENV)/installed-for-development $(LABEL_STUDIO_VENV)/installed
+IN_PARALLEL = $(MAKE) --silent --jobs 2
+
+CHECKS = lint layout types imports migrations test
+# Checks that only read the code need settings, though nothing that runs.
+SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings SECRET_KEY=unused DATABASE_URL=postgresql:///unused REDIS_URL=unix:///unused
+
+.DEFAULT_GOAL = help
+.PHONY: help run test check format clean app development browser $(CHECKS)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: app ## Set everything up and serve Caseloop; Ctrl-C stops it
+	@exec $(VENV)/bin/python -m webapp.engines run
+
+test: development browser ## Run the tests, or those that ARGS="..." names
+ifeq ($(strip $(ARGS)),)
+	@$(PYTEST) --numprocesses 2 -m "not e2e and not label_studio"
+	@$(PYTEST) -m "e2e or label_studio"
+else
+	@$(PYTEST) $(ARGS)
+endif
+
+check: development ## Run what CI runs: every check, then every test
+	@for step in $(CHECKS); do \
+		echo "== $$step"; begun=$$(date +%s); \
+		$(MAKE) --no-print-directory $$step || exit 1; \
+		echo "== $$step took $$(($$(date +%s) - begun)) s"; \
+	done
+
+format: development ## Format the code and sort its imports
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+clean: ## Remove what tests have left in var
+	rm -rf var/test-*
+
+lint: development
+	@$(VENV)/bin/ruff check .
+
+layout: development
+	@$(VENV)/bin/ruff format --check .
+
+types: development
+	@$(SETTINGS) $(VENV)/bin/mypy
+
+imports: development
+	@$(VENV)/bin/lint-imports
+
+migrations: development
+	@$(SETTINGS) $(VENV)/bin/python -W ignore manage.py makemigrations --check --dry-run
+
+# --- Virtual environments: two at a time, because each takes minutes -----------------------------------------------------
+
+app:
+	@$(IN_PARALLEL) $(APP)
+
+development:
+	@$(IN_PARALLEL) $(DEVELOPMENT)
+
+# The stamp comes last, so that an installation that was interrupted goes on the next time.
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "expected Python 3.11 or later, found $$($(PYTHON) --version); name one with make PYTHON=python3.12"; exit 1; }
+@echo "Installing $< into $(@D); the first time takes minutes"
+@umask 022 && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
+@touch $@
+endef
+
+$(VENV)/installed: requirements.txt
+	$(install)
+
+$(VENV)/installed-for-development: requirements-dev.txt $(VENV)/installed
+	$(install)
+
+$(LABEL_STUDIO_VENV)/installed: requirements-label-studio.txt
+	$(install)
+
+# The end-to-end tests drive Chromium. Where it cannot be installed they are skipped, or fail when CI is set.
+browser:
+	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing Chromium"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes chromium; } </dev/null >/dev/null; \
+	fi || echo "Chromium could not be installed: the end-to-end tests will say so"

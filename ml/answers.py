@@ -1,0 +1,267 @@
+"""Reading labels as they really come: through aliases, without regard to case, with every fault reported.
+
+`read` takes what an import file, an API call or a labelling tool holds for the heads of one case and returns answers in
+the one form that `ml.types` describes. A head with a fault is left out, so that no half-understood answer is learnt
+from, and each fault is returned beside the good answers, so that nothing valid is lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ml.schema import Group, Head, Kind, Label, Schema
+from ml.types import Answer, Labels, Rubric, Span
+
+LONGEST_SHOWN = 60  # Characters of a faulty value that a message repeats: a whole text may sit in the wrong column
+DEEPEST_JSON = 3  # Exports have been seen with JSON in a string inside JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in the labels of one case; `message` is fit to show, `unknown` is the label that no alias explains."""
+
+    head: str
+    message: str
+    unknown: str | None = None
+
+
+class _Fault(Exception):
+    def __init__(self, message: str, unknown: str | None = None) -> None:
+        super().__init__(message)
+        self.unknown = unknown
+
+
+def read(schema: Schema, raw: Mapping[str, object], *, text: str) -> tuple[Labels, list[Problem]]:
+    """Read the answers of one case.
+
+    Args:
+        schema: the heads and their labels.
+        raw: head key to value; None and the empty text mean unlabelled.
+        text: the case's text, which bounds its spans.
+
+    Returns:
+        The answers of the heads that could be read, and the problems of the others. A rubric keeps its good groups.
+        Where only a child head is given, its parent is answered too.
+    """
+    labels: Labels = {}
+    problems: list[Problem] = []
+    for head in schema.heads:
+        value = raw.get(head.key)
+        if value is None or value == "":
+            continue
+        try:
+            labels[head.key] = _read_head(head, value, labels=labels, text=text, problems=problems)
+        except _Fault as fault:
+            problems.append(Problem(head.key, f"{head.key} {fault}", fault.unknown))
+        else:
+            _answer_ancestors(schema, head, labels)
+    problems += [
+        Problem(key, f"{key} is not a head of the schema {schema.name}; expected {', '.join(schema.by_key)}", key)
+        for key in raw
+        if key not in schema.by_key
+    ]
+    return {head.key: labels[head.key] for head in schema.heads if labels.get(head.key, {}) != {}}, problems
+
+
+def head_named(schema: Schema, name: str) -> Head | None:
+    """Return the head whose key, name or alias this is, without regard to case."""
+    wanted = _plain(name)
+    for head in schema.heads:
+        if wanted in {_plain(known) for known in (head.key, head.name, *head.aliases)}:
+            return head
+    return None
+
+
+def _read_head(head: Head, value: object, *, labels: Labels, text: str, problems: list[Problem]) -> Answer:
+    match head.kind:
+        case Kind.CHOICE:
+            return _read_choice(head, value, parent=labels.get(head.parent or ""))
+        case Kind.CHOICES:
+            return _read_choices(head, value)
+        case Kind.SPANS:
+            return _read_spans(head, value, text)
+        case Kind.RUBRIC:
+            return _read_rubric(head, value, problems)
+
+
+def _answer_ancestors(schema: Schema, head: Head, labels: Labels) -> None:
+    """Answer the heads above a child that came alone: choosing a sub-category chooses its main category."""
+    while head.parent is not None and head.parent not in labels:
+        parent = head.by_key[str(labels[head.key])].parent
+        if parent is None:
+            return
+        labels[head.parent] = parent
+        head = schema.head(head.parent)
+
+
+def _read_choice(head: Head, value: object, parent: Answer | None) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _Fault(f"is {_shown(value)}; expected one label")
+    found = _labels_named(head, _as_text(value), parent=parent)
+    if not found:
+        raise _unknown(head, _as_text(value))
+    if len(found) > 1:
+        meant = " or ".join(f"{label.key!r} (under {label.parent})" for label in found)
+        raise _Fault(f"is {_shown(value)}, which may be {meant}; spell it as one of these, or give {head.parent}")
+    if parent is not None and found[0].parent is not None and found[0].parent != parent:
+        raise _Fault(f"is {found[0].key!r}, which belongs to {found[0].parent!r}; {head.parent} is {parent!r}")
+    return found[0].key
+
+
+def _read_choices(head: Head, value: object) -> list[str]:
+    if isinstance(value, str):
+        parts: Sequence[object] = _split(head, value)
+    elif isinstance(value, list | tuple):
+        parts = value
+    else:
+        raise _Fault(f"is {_shown(value)}; expected a list of labels, or labels separated by commas")
+    chosen = set()
+    for part in parts:
+        found = _labels_named(head, _as_text(part))
+        if not found:
+            raise _unknown(head, _as_text(part))
+        chosen.add(found[0].key)
+    return [key for key in head.keys if key in chosen]
+
+
+def _split(head: Head, value: str) -> list[str]:
+    """Split at line ends and commas, but keep a label whose own name holds a comma."""
+    parts: list[str] = []
+    for line in re.split(r"[\n;|]", value):
+        parts += [line] if _labels_named(head, line) else line.split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _read_spans(head: Head, value: object, text: str) -> list[Span]:
+    value = _from_json(value)
+    if not isinstance(value, list):
+        raise _Fault(f"is {_shown(value)}; expected a list of start, end and label")
+    spans: dict[tuple[int, int, str], Span] = {}
+    for number, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise _Fault(f"[{number}] is {_shown(item)}; expected start, end and label")
+        start, end = _offset(item.get("start")), _offset(item.get("end"))
+        if not 0 <= start < end <= len(text):
+            given = f"from {_shown(item.get('start'))} to {_shown(item.get('end'))}"
+            expected = f"whole numbers with 0 <= start < end <= {len(text)}, the length of the text"
+            raise _Fault(f"[{number}] runs {given}; expected {expected}")
+        found = _labels_named(head, _as_text(item.get("label", "")))
+        if not found:
+            raise _unknown(head, _as_text(item.get("label", "")))
+        spans[start, end, found[0].key] = Span(start=start, end=end, label=found[0].key)
+    return [spans[place] for place in sorted(spans)]
+
+
+def _read_rubric(head: Head, value: object, problems: list[Problem]) -> Rubric:
+    value = _from_json(value)
+    if not isinstance(value, dict):
+        raise _Fault(f"is {_shown(value)}; expected groups: {', '.join(group.key for group in head.groups)}")
+    by_name = {_plain(name): group for group in head.groups for name in (group.key, group.name)}
+    rubric: Rubric = {}
+    for name, marks in value.items():
+        group = by_name.get(_plain(str(name)))
+        if group is None:
+            expected = ", ".join(known.key for known in head.groups)
+            problems.append(Problem(head.key, f"{head.key}.{name} is not a group; expected {expected}"))
+            continue
+        try:
+            rubric[group.key] = _read_group(group, marks)
+        except _Fault as fault:
+            problems.append(Problem(head.key, f"{head.key}.{name}{_joined(fault)}"))
+    return {group.key: rubric[group.key] for group in head.groups if rubric.get(group.key)}
+
+
+def _read_group(group: Group, marks: object) -> dict[str, bool | None]:
+    marks = _from_json(marks)
+    keys = [criterion.key for criterion in group.criteria]
+    phrases = {_plain(phrase) for phrase in group.not_applicable}
+    if isinstance(marks, list) and len(marks) == 1 and isinstance(marks[0], str) and _plain(marks[0]) in phrases:
+        marks = marks[0]
+    if isinstance(marks, str) and _plain(marks) in phrases:
+        return dict.fromkeys(keys, None)
+    if isinstance(marks, dict):
+        for name in marks:
+            if name not in keys:
+                raise _Fault(f".{name} is not a criterion; expected {', '.join(keys)}")
+        return {key: _read_mark(key, marks[key], phrases) for key in keys if key in marks}
+    if not isinstance(marks, list):
+        marks = [marks]
+    if len(marks) != len(keys):
+        raise _Fault(f"has {len(marks)} values; expected {len(keys)}, for {', '.join(keys)}")
+    return {key: _read_mark(key, mark, phrases) for key, mark in zip(keys, marks, strict=True)}
+
+
+def _joined(fault: _Fault) -> str:
+    """Put a space before a fault of the group itself; one of a criterion begins with its name."""
+    return str(fault) if str(fault).startswith(".") else f" {fault}"
+
+
+def _read_mark(key: str, mark: object, phrases: set[str]) -> bool | None:
+    if mark is None:
+        return None
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "n/a": None, "na": None}
+    plain = _plain(_as_text(mark))
+    if plain in phrases:
+        return None
+    if plain not in known:
+        raise _Fault(f".{key} is {_shown(mark)}; expected yes, no or n/a (1, 0 or null)")
+    return known[plain]
+
+
+def _labels_named(head: Head, name: str, *, parent: Answer | None = None) -> list[Label]:
+    """Return the labels that a text may mean: those under the given parent first, then those spelt exactly so."""
+    wanted = _plain(name)
+    found = [label for label in head.labels if wanted in map(_plain, (label.key, label.name, *label.aliases))]
+    if parent is not None:
+        found = [label for label in found if label.parent == parent] or found
+    exact = [label for label in found if name.strip() in (label.key, label.name, *label.aliases)]
+    return exact or found
+
+
+def _unknown(head: Head, value: str) -> _Fault:
+    names = {_plain(name): label.key for label in head.labels for name in (label.key, label.name, *label.aliases)}
+    near = difflib.get_close_matches(_plain(value), names, n=1, cutoff=0.5)
+    if near:
+        hint = f"the nearest known label is {names[near[0]]!r}"
+    else:
+        hint = f"expected {', '.join(head.keys[:8])}{', ...' if len(head.keys) > 8 else ''}"
+    return _Fault(f"has the unknown label {_shown(value)}; {hint}", unknown=value[:LONGEST_SHOWN])
+
+
+def _from_json(value: object) -> object:
+    """Unpack JSON that was written as a string, as often as it was."""
+    for _ in range(DEEPEST_JSON):
+        if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
+            break
+        try:
+            value = json.loads(value)
+        except (json.JSONDecodeError, RecursionError) as exc:
+            raise _Fault(f"is not valid JSON: {exc}") from exc
+    return value
+
+
+def _offset(value: object) -> int:
+    """Return a position in the text, or -1 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+
+
+def _as_text(value: object) -> str:
+    """Write a value as a label would be spelt: 2.0, as spreadsheets give it, is "2"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -1,0 +1,192 @@
+"""Routing: who sees a case next, why, and in which order. Pure functions on predictions.
+
+Expected harm is the number that orders every queue. For one head it is the sum, over the labels that may be true, of
+their calibrated probability times the cost of having answered what the model answers; a case's harm is the sum over the
+heads that route. It is the conditional risk of Bayesian decision theory (Duda, Hart and Stork 2001, section 2.2). One
+rule holds throughout: a higher score means ask sooner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from ml.schema import Head, Kind, Schema
+from ml.types import HeadPrediction, Prediction
+
+SMALLEST_HARM = 1e-6  # Keeps the logarithm of a certain answer finite
+RANK_BEGINS = datetime(2026, 1, 1, tzinfo=UTC)  # Any fixed moment; a near one keeps ranks small and exact
+
+
+class Destination(StrEnum):
+    """Where a predicted case goes."""
+
+    ACCEPTED = "accepted"
+    LABELLING = "labelling"
+    REVIEW = "review"
+
+
+class FlagKind(StrEnum):
+    """Why a case needs a person."""
+
+    LOW_CONFIDENCE = "low_confidence"
+    UNTRAINED = "untrained"
+    URGENT = "urgent"
+    DISAGREEMENT = "disagreement"
+    AUDIT = "audit"
+    ESCALATION = "escalation"
+    LOW_RATING = "low_rating"
+
+
+class Side(StrEnum):
+    """Which part of the data a case belongs to, for ever."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an admin may set about routing.
+
+    `thresholds` names the heads that route, with the confidence from which an answer is accepted without a person.
+    `mistake_cost` is the cost of a wrong answer of a head, 1 where it is not given; `missed_urgent_cost` stands in its
+    place where the urgent end is true and something else was answered. Harm doubles every `doubling_hours` of waiting.
+    """
+
+    thresholds: Mapping[str, float]
+    urgent_threshold: float = 0.15
+    audit_share: float = 0.05
+    mistake_cost: Mapping[str, float] = field(default_factory=dict)
+    missed_urgent_cost: float = 10.0
+    doubling_hours: float = 24.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that tables hold."""
+        return asdict(self)
+
+    @classmethod
+    def default(cls, schema: Schema) -> Policy:
+        """Return the policy that a schema begins with: the `choice` heads route at 0.70, else the `choices` heads."""
+        heads = schema.of_kind(Kind.CHOICE) or schema.of_kind(Kind.CHOICES)
+        return cls(thresholds={head.key: 0.70 for head in heads})
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason to ask a person: the head it is about, and the numbers that a sentence is made of."""
+
+    kind: FlagKind
+    head: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a case goes, why, and what a mistake on it would cost on average."""
+
+    destination: Destination
+    reasons: tuple[Reason, ...]
+    harm: float
+
+
+def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: bool) -> Decision:
+    """Route one predicted case.
+
+    Urgency goes before everything: a case on which the urgent end is likely enough is reviewed, whatever the most
+    probable answer is. A head without a confidence was not trained and always asks a person.
+    """
+    reasons = _urgent(schema, policy, prediction)
+    to_review = bool(reasons)
+    if is_audit:
+        reasons.append(Reason(FlagKind.AUDIT))
+    for key, threshold in policy.thresholds.items():
+        answer = prediction.get(key)
+        if answer is None or answer.confidence is None:
+            reasons.append(Reason(FlagKind.UNTRAINED, key))
+        elif answer.confidence < threshold:
+            facts = {"confidence": answer.confidence, "threshold": threshold, "likely": _likeliest(answer)}
+            reasons.append(Reason(FlagKind.LOW_CONFIDENCE, key, facts))
+    with_people = Destination.REVIEW if to_review else Destination.LABELLING
+    destination = with_people if reasons else Destination.ACCEPTED
+    return Decision(destination, tuple(reasons), expected_harm(schema, policy, prediction))
+
+
+def expected_harm(schema: Schema, policy: Policy, prediction: Prediction) -> float:
+    """Sum the expected cost of a mistake over the heads that route; 0 means certain, higher means ask sooner."""
+    heads = [schema.by_key[key] for key in policy.thresholds if key in schema.by_key]
+    return sum(head_harm(head, policy, prediction.get(head.key)) for head in heads)
+
+
+def head_harm(head: Head, policy: Policy, answer: HeadPrediction | None) -> float:
+    """Return the expected cost of a mistake on one head, at least 0.
+
+    A head that was not trained is taken to be wrong: any answer of it may be, so it counts the cost of a mistake, and
+    for an urgent end the even chance of having missed it.
+    """
+    cost = policy.mistake_cost.get(head.key, 1.0)
+    if answer is None or answer.confidence is None:
+        return cost + (policy.missed_urgent_cost / len(head.labels) if head.urgent else 0.0)
+    if head.kind == Kind.CHOICE and answer.probabilities:
+        wrong = {key: value for key, value in answer.probabilities.items() if key != answer.answer}
+        return sum(value * (policy.missed_urgent_cost if key == head.urgent else cost) for key, value in wrong.items())
+    return (1.0 - answer.confidence) * cost
+
+
+def rank(harm: float, received_at: datetime, *, doubling_hours: float) -> float:
+    """Return the place in the queue, a number that never has to be computed again: higher means ask sooner.
+
+    Harm that doubles every `doubling_hours` orders cases at any moment as the base-2 logarithm of harm minus the time
+    of arrival, in doubling times, does: the present moment cancels out. So an index can hold the order.
+    """
+    hours_since = (received_at - RANK_BEGINS).total_seconds() / 3600
+    return math.log2(max(harm, SMALLEST_HARM)) - hours_since / doubling_hours
+
+
+def is_audited(source: str, external_id: str, *, salt: str, share: float) -> bool:
+    """Draw a share of all cases by a salted hash, so that nobody can tell or steer which."""
+    return _fraction(salt, source, external_id) < share
+
+
+def side_of(source: str, external_id: str, *, is_audit: bool, has_labels: bool) -> Side:
+    """Give a case its side on arrival.
+
+    Audited cases are the test set. A fixed fifth of the cases that came with labels is held out beside them, for the
+    time until enough audits are labelled. A tenth of the others is for validation.
+    """
+    if is_audit:
+        return Side.TEST
+    fraction = _fraction("side", source, external_id)
+    if has_labels and fraction < 0.2:
+        return Side.TEST
+    return Side.VALIDATION if fraction >= 0.9 else Side.TRAIN
+
+
+def _urgent(schema: Schema, policy: Policy, prediction: Prediction) -> list[Reason]:
+    reasons = []
+    for head in schema.heads:
+        answer = prediction.get(head.key)
+        if head.urgent is None or answer is None or answer.confidence is None or answer.probabilities is None:
+            continue
+        probability = answer.probabilities.get(head.urgent, 0.0)
+        if probability >= policy.urgent_threshold:
+            facts = {"probability": probability, "threshold": policy.urgent_threshold, "label": head.urgent}
+            reasons.append(Reason(FlagKind.URGENT, head.key, facts))
+    return reasons
+
+
+def _likeliest(answer: HeadPrediction) -> list[tuple[str, float]]:
+    ranked = sorted((answer.probabilities or {}).items(), key=lambda item: -item[1])
+    return ranked[:2]
+
+
+def _fraction(*parts: str) -> float:
+    """Map texts to a number between 0 and 1, the same for ever and on every machine."""
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,129 @@
+"""What many tests need: the shipped schemas, a person of each role, and a few cases."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import celery
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from ml.types import HeadPrediction, Prediction
+from webapp.actions import imports, people, predictions, schemas
+from webapp.actions.submissions import External, Submission
+from webapp.models import Annotator, AnnotatorKind, Case, ModelVersion, Origin, Schema
+from webapp.queries import schemas as in_force
+from webapp.roles import Role
+
+DATA = Path(os.environ.get("DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def helpline(db: None) -> Schema:
+    """The helpline schema, under a policy that draws no case for the audit, so that no test depends on the draw."""
+    schemas.register_shipped()
+    schema = Schema.objects.get(name="helpline")
+    change_policy(schema, audit_share=0.0)
+    return schema
+
+
+@pytest.fixture
+def person(db: None) -> Callable[[Role], User]:
+    def make(role: Role, name: str = "") -> User:
+        name = name or role.value
+        return people.create(name, email=f"{name}@example.org", password="a-long-password", role=role)
+
+    return make
+
+
+@pytest.fixture
+def signed_in(person: Callable[..., User]) -> Callable[..., Client]:
+    def make(role: Role, name: str = "") -> Client:
+        client = Client()
+        client.force_login(person(role, name), backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return make
+
+
+@pytest.fixture
+def import_rows(tmp_path: Path) -> Callable[..., imports.Report]:
+    """Import rows, given as dictionaries, the way the command does."""
+
+    def run(schema: Schema, *rows: dict[str, object], name: str = "cases.jsonl") -> imports.Report:
+        path = tmp_path / name
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+        return imports.apply(imports.open_import(schema, path, name=name, mapping={}, source="import", by=None), path)
+
+    return run
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What is sent to workers, as (task, argument, ...), in place of sending it."""
+    messages: list[tuple[Any, ...]] = []
+
+    def note(task: celery.Task, args: Any = None, kwargs: Any = None, **options: Any) -> None:
+        messages.append((task.name.removeprefix("webapp.tasks."), *(args or ())))
+
+    monkeypatch.setattr(celery.Task, "apply_async", note)
+    return messages
+
+
+def change_policy(schema: Schema, **changes: Any) -> None:
+    """Put a policy in force that differs from the one so far in the values given."""
+    values = replace(in_force.policy(schema).parsed, **changes)
+    schemas.set_policy(schema, values, reason="a test needs it", by=None)
+
+
+def trained_version(schema: Schema, number: int = 1) -> ModelVersion:
+    newest = in_force.newest_version(schema)
+    return ModelVersion.objects.create(schema=schema, schema_version=newest, kind="trained", number=number)
+
+
+def predict(version: ModelVersion, external_id: str, prediction: Prediction) -> Case:
+    """Have a version say something of a case, and return the case as it stands then."""
+    predictions.store(version, [case_named(external_id)], [prediction])
+    return case_named(external_id)
+
+
+def annotator_named(name: str) -> Annotator:
+    return Annotator.objects.get_or_create(kind=AnnotatorKind.PERSON, name=name)[0]
+
+
+def submission(
+    schema: Schema, by: str, answers: dict[str, Any], *, id: int = 1, minute: int = 0, **changes: Any
+) -> Submission:
+    """What comes from Label Studio: annotation `id` of project 1, as it stood some minutes after noon."""
+    return Submission(
+        annotator=annotator_named(by),
+        schema_version=in_force.newest_version(schema),
+        origin=Origin.LABEL_STUDIO,
+        answers=answers,
+        external=External(project=1, id=id, updated_at=NOON + timedelta(minutes=minute)),
+        **changes,
+    )
+
+
+def case_named(external_id: str) -> Case:
+    return Case.objects.select_related("schema", "stored_text").get(external_id=external_id)
+
+
+def helpline_prediction(
+    main: str = "VANE", sub: str = "Child Neglect", *, sure: float = 0.9, urgent: float = 0.05
+) -> Prediction:
+    """What a trained version might say: `sure` of both categories, with the urgent end of priority at `urgent`."""
+    rest = 1.0 - urgent
+    return {
+        "main_category": HeadPrediction(main, sure, {main: sure, "GBV": 1 - sure}),
+        "sub_category": HeadPrediction(sub, sure, {sub: sure, "Physical Abuse": 1 - sure}),
+        "priority": HeadPrediction("2", rest * 0.9, {"1": urgent, "2": rest * 0.9, "3": rest * 0.1}),
+    }

@@ -1,0 +1,58 @@
+"""The record only grows: the database itself refuses the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, models, transaction
+
+from tests.conftest import helpline_prediction, predict, submission, trained_version
+from webapp.actions import promotions, submissions
+from webapp.models import Annotation, AuditEvent, ModelVersion, Prediction, Promotion, Schema
+
+CHANGES = [
+    pytest.param(Annotation, {"note": "another"}, id="annotation"),
+    pytest.param(ModelVersion, {"folder": "another"}, id="model version"),
+    pytest.param(Promotion, {"reason": "another"}, id="promotion"),
+    pytest.param(AuditEvent, {"action": "another"}, id="audit event"),
+]
+
+
+@pytest.fixture(autouse=True)
+def record(helpline: Schema, import_rows: Callable[..., Any]) -> None:
+    """One row at least of every table that only grows."""
+    import_rows(helpline, {"id": "1", "text": "a"})
+    version = trained_version(helpline)
+    case = predict(version, "1", helpline_prediction(sure=0.6))
+    submissions.record(case, submission(helpline, "Wanjiru", {"priority": "2"}))
+    promotions.promote(version, by=None, reason="the first")
+
+
+@pytest.mark.parametrize(("model", "change"), CHANGES)
+def test_a_row_of_the_record_cannot_be_changed(model: type[models.Model], change: dict[str, str]) -> None:
+    before = list(model._default_manager.values())
+    with pytest.raises(IntegrityError, match="are only added"), transaction.atomic():
+        model._default_manager.update(**change)
+    assert list(model._default_manager.values()) == before
+
+
+@pytest.mark.parametrize(("model", "change"), CHANGES)
+def test_a_row_of_the_record_cannot_be_deleted(model: type[models.Model], change: dict[str, str]) -> None:
+    before = list(model._default_manager.values())
+    with pytest.raises(IntegrityError, match="are only added"), transaction.atomic():
+        model._default_manager.all()._raw_delete("default")
+    assert list(model._default_manager.values()) == before
+
+
+def test_erasing_a_prediction_empties_the_reference_of_an_annotation_and_nothing_else() -> None:
+    before = Annotation.objects.values().get()
+    assert before["prediction_id"] is not None
+    Prediction.objects.all().delete()
+    assert Annotation.objects.values().get() == before | {"prediction_id": None}
+
+
+def test_a_change_that_hides_behind_an_emptied_reference_is_refused() -> None:
+    with pytest.raises(IntegrityError, match="only added"), transaction.atomic():
+        Annotation.objects.update(prediction=None, note="another")

@@ -1,0 +1,293 @@
+"""The page on which a supervisor decides a case, and the form that comes back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from ml.types import HeadPrediction
+from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
+from webapp.actions import people, reviews, submissions
+from webapp.models import Annotation, Case, CaseState, Schema
+from webapp.queries import casepage
+from webapp.roles import Role
+
+TEXT = "Agent: Hello?\nCaller: I am Amina. My baby is hungry."
+AMINA = {"start": 27, "end": 32, "label": "NAME"}
+FORM = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2", "revision": "0"}
+ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
+
+
+@pytest.fixture
+def case(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
+    """A case in review, on which the model marked a name."""
+    import_rows(helpline, {"id": "1", "text": TEXT, "county": "Meru"})
+    prediction = helpline_prediction(sure=0.62, urgent=0.31) | {"entities": HeadPrediction([AMINA], None)}
+    return predict(trained_version(helpline), "1", prediction)
+
+
+@pytest.fixture
+def audited(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
+    """A case that is audited blind, that came with labels, and that the model calls urgent."""
+    change_policy(helpline, audit_share=1.0)
+    import_rows(helpline, {"id": "1", "text": TEXT, "labels": ANSWERS | {"intervention": ["Referral"]}})
+    prediction = helpline_prediction(sure=0.62, urgent=0.31) | {"entities": HeadPrediction([AMINA], None)}
+    return predict(trained_version(helpline), "1", prediction)
+
+
+@pytest.fixture
+def desk(signed_in: Callable[..., Client]) -> Client:
+    return signed_in(Role.SUPERVISOR, "halima")
+
+
+def decide(desk: Client, **form: Any) -> Any:
+    return desk.post(f"/cases/{case_named('1').pk}/", FORM | form)
+
+
+def labels_of(case: Case) -> dict[str, Any]:
+    return dict(case.labels.values_list("head", "answer"))
+
+
+# --- What is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_why_what_the_model_says_and_the_turns_of_the_call(case, desk) -> None:
+    page = desk.get(f"/cases/{case.pk}/").content.decode()
+    for words in (
+        "why: urgent 31%; 62/38 between Violence, abuse, neglect and exploitation",
+        "Answers of version 1",
+        "▲ may be urgent",
+        "held by you until",
+        "<mark>Amina<small>Name</small></mark>",
+        '<span class="speaker">Caller</span>',
+        "Meru",
+        "the model is 62% sure",
+    ):
+        assert words in page
+    assert 'value="VANE" checked' in page
+
+
+def test_a_transcript_is_cut_into_turns_and_entities() -> None:
+    spans = [casepage.SpanView("27:32:NAME", "Name", "Amina")]
+    assert casepage._turns(TEXT + "\n\nShe cries", spans) == [
+        casepage.Turn("Agent", ((" Hello?", ""),)),
+        casepage.Turn("Caller", ((" I am ", ""), ("Amina", "Name"), (". My baby is hungry.", ""))),
+        casepage.Turn("", (("She cries", ""),)),
+    ]
+
+
+def test_guesses_of_an_untrained_version_are_called_guesses(helpline, import_rows, desk) -> None:
+    import_rows(helpline, {"id": "1", "text": TEXT})
+    guess = {"main_category": HeadPrediction("VANE", None, {"VANE": 0.3})}
+    case = predict(helpline.model_versions.get(kind="definitions"), "1", guess)
+    page = desk.get(f"/cases/{case.pk}/").content.decode()
+    assert "guess from the definition; no training yet" in page
+    assert "why: no model trained yet" in page
+    assert "30%" not in page
+
+
+def test_labels_stand_before_what_the_model_says(helpline, case) -> None:
+    submissions.record(case, submission(helpline, "Wanjiru", {"main_category": "GBV"}))
+    (main, *_) = casepage.page(case_named("1")).heads
+    assert ([option.key for option in main.options if option.is_chosen], main.is_labelled) == (["GBV"], True)
+
+
+def test_opening_a_case_in_review_holds_it_and_another_sees_who_has_it(case, desk, signed_in) -> None:
+    desk.get(f"/cases/{case.pk}/")
+    assert case_named("1").held_by.get_username() == "halima"
+    page = signed_in(Role.SUPERVISOR, "juma").get(f"/cases/{case.pk}/").content.decode()
+    assert "◆ held by halima" in page
+    assert case_named("1").held_by.get_username() == "halima"
+
+
+def test_an_admin_reads_a_case_without_holding_or_deciding_it(case, signed_in) -> None:
+    admin = signed_in(Role.ADMIN)
+    page = admin.get(f"/cases/{case.pk}/").content.decode()
+    assert "Save and next" not in page
+    assert admin.post(f"/cases/{case.pk}/", FORM).status_code == 200
+    assert (case_named("1").held_by, case_named("1").state) == (None, CaseState.REVIEW)
+
+
+def test_an_erased_case_is_not_found(case, desk) -> None:
+    Case.objects.update(state=CaseState.ERASED)
+    assert desk.get(f"/cases/{case.pk}/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "script", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</textarea><script>"], ids=str
+)
+def test_html_in_texts_notes_names_and_problems_is_shown_as_text(helpline, import_rows, desk, script) -> None:
+    spans = [{"start": 8, "end": 8 + len(script), "label": "NAME"}]
+    import_rows(helpline, {"id": script, "text": f"Caller: {script}", script: script, "labels": {"entities": spans}})
+    case = case_named(script)
+    said = submission(helpline, script, {"priority": "1"}, note=script, problems=[script])
+    submissions.record(case, said)
+    for address in (f"/cases/{case.pk}/", "/queue/?state=new"):
+        assert script not in desk.get(address).content.decode()
+
+
+def test_a_blind_page_shows_neither_what_the_model_said_nor_what_the_import_said(audited, desk) -> None:
+    page = desk.get(f"/cases/{audited.pk}/").content.decode()
+    assert "Answer from the text alone" in page
+    assert "why: audit: answered without the model" in page
+    for words in ("checked", "%", "Answers of", "may be urgent", "<mark>", "◆", "✓", "import 1", "the model is"):
+        assert words not in page.split('<form method="post" aria-label')[1], words
+    shown = casepage.page(audited)
+    assert [option.key for head in shown.heads for option in head.options if option.is_chosen] == []
+    assert (shown.history, shown.version, {head.spans for head in shown.heads}) == ((), "", {()})
+    main = shown.heads[0]
+    assert [option.key for option in main.options] == list(main.head.keys)  # Not in the order of the model's answers
+
+
+def test_a_blind_page_that_comes_back_with_an_error_is_still_blind(audited, desk) -> None:
+    answer = decide(desk, priority="")
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert "%" not in page.split('<form method="post" aria-label')[1]
+    chosen = [option.key for head in answer.context["page"].heads for option in head.options if option.is_chosen]
+    assert chosen == ["VANE", "Child Neglect"]
+
+
+def test_an_audited_case_shows_everything_once_a_person_has_answered_it(audited, desk) -> None:
+    decide(desk)
+    page = desk.get(f"/cases/{audited.pk}/").content.decode()
+    assert "Answers of version 1" in page
+    assert "Answer from the text alone" not in page
+
+
+# --- What comes back -------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_is_saved_and_the_next_case_opened(helpline, import_rows, case, desk) -> None:
+    import_rows(helpline, {"id": "2", "text": "b"})
+    second = predict(trained_version(helpline, 2), "2", helpline_prediction(urgent=0.2))
+    answer = decide(desk, note="  she is safe ")
+    assert (answer.status_code, answer["Location"]) == (302, f"/cases/{second.pk}/")
+    annotation = Annotation.objects.get()
+    assert (annotation.origin, annotation.annotator.name, annotation.note) == ("review", "halima", "she is safe")
+    assert (case_named("1").state, labels_of(case)) == (CaseState.DECIDED, ANSWERS)
+
+
+def test_after_the_last_case_the_queue_is_shown(case, desk) -> None:
+    assert decide(desk)["Location"] == "/queue/"
+    page = desk.get("/queue/").content.decode()
+    assert "Case 1 is decided." in page
+    assert "Nothing waits for review." in page
+
+
+def test_choosing_another_sub_category_sets_its_main_category(case, desk) -> None:
+    decide(desk, sub_category="Sexual Violence")  # Under GBV, while the form still says VANE
+    assert {head: labels_of(case)[head] for head in ("main_category", "sub_category")} == {
+        "main_category": "GBV",
+        "sub_category": "Sexual Violence",
+    }
+
+
+def test_a_main_category_that_the_sub_category_does_not_belong_to_is_refused(case, desk) -> None:
+    answer = decide(desk, main_category="GBV")  # The sub-category stayed as it was shown
+    assert answer.status_code == 422
+    assert "sub_category is &#x27;Child Neglect&#x27;, which belongs to &#x27;VANE&#x27;" in answer.content.decode()
+    assert list(Annotation.objects.all()) == []
+
+
+@pytest.mark.parametrize(
+    ("head", "name"), [("priority", "Priority"), ("main_category", "Main category"), ("sub_category", "Sub-category")]
+)
+def test_a_required_answer_that_is_missing_is_named_and_nothing_is_saved(audited, desk, head, name) -> None:
+    form = {key: value for key, value in FORM.items() if key != head}
+    if head == "main_category":
+        del form["sub_category"]  # Otherwise it follows from it
+    answer = desk.post(f"/cases/{audited.pk}/", form)
+    assert answer.status_code == 422
+    assert f"{name} has no answer; choose one." in answer.content.decode()
+    assert (list(Annotation.objects.filter(origin="review")), case_named("1").revision) == ([], 0)
+
+
+@pytest.mark.parametrize("value", ["Weather", "1; drop table", "\x00", "9" * 500])
+def test_an_answer_that_no_form_offers_is_refused(case, desk, value) -> None:
+    answer = decide(desk, priority=value)
+    assert answer.status_code == 422
+    assert list(Annotation.objects.all()) == []
+
+
+@pytest.mark.parametrize("revision", ["", "-1", "x", "²"])
+def test_a_form_without_its_revision_is_refused(case, desk, revision) -> None:
+    answer = decide(desk, revision=revision)
+    assert answer.status_code == 422
+    assert "The form is not complete; open the case again." in answer.content.decode()
+
+
+def test_a_form_of_a_case_that_changed_is_refused_with_a_message(helpline, case, desk) -> None:
+    submissions.record(case, submission(helpline, "Wanjiru", {"priority": "3"}))
+    answer = decide(desk)
+    assert answer["Location"] == f"/cases/{case.pk}/"
+    assert "Somebody changed this case since you opened it" in desk.get(answer["Location"]).content.decode()
+    assert list(Annotation.objects.filter(origin="review")) == []
+
+
+def test_entities_that_are_unticked_are_taken_out(case, desk) -> None:
+    decide(desk, **{"entities.shown": "1"})
+    assert labels_of(case)["entities"] == []
+
+
+def test_entities_that_stay_ticked_are_kept(case, desk) -> None:
+    decide(desk, **{"entities.shown": "1", "entities": "27:32:NAME"})
+    assert labels_of(case)["entities"] == [AMINA]
+
+
+def test_a_head_of_which_nothing_was_shown_and_nothing_answered_stays_unlabelled(audited, desk) -> None:
+    decide(desk, **{"entities.shown": "1"})
+    review = Annotation.objects.get(origin="review")
+    assert review.answers == ANSWERS
+
+
+def test_interventions_that_were_shown_and_are_unticked_are_none(helpline, case, desk) -> None:
+    submissions.record(case, submission(helpline, "Wanjiru", {"intervention": ["Referral"]}))
+    decide(desk, revision="1")
+    assert labels_of(case)["intervention"] == []
+
+
+def test_interventions_that_are_ticked_are_kept_in_the_order_of_the_schema(case, desk) -> None:
+    decide(desk, intervention=["Referral", "Counselling"])
+    assert labels_of(case)["intervention"] == ["Counselling", "Referral"]
+
+
+def test_marks_of_the_call_are_kept_and_unmarked_ones_stay_unlabelled(case, desk) -> None:
+    decide(desk, **{"call_quality.hold.explains": "na", "call_quality.opening.phrase": "yes"})
+    assert labels_of(case)["call_quality"] == {"opening": {"phrase": True}, "hold": {"explains": None}}
+
+
+def test_a_decision_can_be_changed_on_the_page(case, desk) -> None:
+    decide(desk)
+    decide(desk, priority="1", revision="1")
+    assert labels_of(case)["priority"] == "1"
+
+
+def test_a_case_can_be_let_go_and_taken_by_another(case, desk, signed_in) -> None:
+    other = signed_in(Role.SUPERVISOR, "juma")
+    assert desk.post("/queue/next/")["Location"] == f"/cases/{case.pk}/"
+    assert other.post("/queue/next/")["Location"] == "/queue/"
+    assert desk.post(f"/cases/{case.pk}/release/")["Location"] == "/queue/"
+    assert other.post("/queue/next/")["Location"] == f"/cases/{case.pk}/"
+
+
+def test_an_annotator_sees_the_cases_that_they_answered(helpline, case, person, signed_in) -> None:
+    client = signed_in(Role.ANNOTATOR, "wanjiru")
+    assert client.get(f"/cases/{case.pk}/").status_code == 404
+    theirs = people.annotator_of(User.objects.get(username="wanjiru"))
+    submissions.record(case, replace(submission(helpline, "somebody", {"priority": "2"}), annotator=theirs))
+    assert client.get(f"/cases/{case.pk}/").status_code == 200
+    assert client.post(f"/cases/{case.pk}/", FORM | {"revision": "1"}).status_code == 200
+    assert list(Annotation.objects.filter(origin="review")) == []
+
+
+def test_a_case_is_not_decided_twice_by_the_same_form(case, desk, person) -> None:
+    decide(desk)
+    decide(desk)
+    assert Annotation.objects.get().answers["priority"] == "2"
+    assert reviews.take(case_named("1"), person(Role.SUPERVISOR, "juma")) is False

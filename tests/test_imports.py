@@ -1,0 +1,431 @@
+"""Importing files: what becomes of good rows, of faulty ones, and of a file that comes a second time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.utils import timezone
+
+from ml.policy import Side
+from tests.conftest import DATA, annotator_named, case_named, change_policy, submission
+from webapp.actions import imports, reviews, submissions
+from webapp.errors import UnreadableFile
+from webapp.models import (
+    Annotation,
+    AnnotatorKind,
+    AuditEvent,
+    Case,
+    CaseState,
+    CaseText,
+    Conversation,
+    Import,
+    Label,
+    Schema,
+)
+from webapp.roles import Role
+
+LABELLED = {
+    "id": "1",
+    "text": "A neighbour leaves her baby alone.",
+    "main_category": "VANE",
+    "category": "Neglect",
+    "priority": "1",
+}
+
+
+def import_file(path: Path, schema: Schema, *, mapping: dict[str, str] | None = None) -> imports.Report:
+    row = imports.open_import(schema, path, name=path.name, mapping=mapping or {}, source="import", by=None)
+    return imports.apply(row, path)
+
+
+def counts_of_all_tables() -> dict[str, int]:
+    """Rows of every table of ours, but for those that say that an import happened."""
+    models = [model for model in apps.get_app_config("webapp").get_models() if model not in (Import, AuditEvent)]
+    return {model.__name__: model.objects.count() for model in models}
+
+
+def test_a_labelled_row_becomes_a_decided_case_with_an_annotation_of_the_import(helpline, import_rows) -> None:
+    import_rows(helpline, LABELLED | {"county": "Meru", "victim": {"age": 2}}, name="march.jsonl")
+    case = Case.objects.get(source="import", external_id="1")
+    assert case.stored_text.text == "A neighbour leaves her baby alone."
+    assert (case.state, case.is_audit, case.text_length) == (CaseState.DECIDED, False, 34)
+    assert case.metadata == {"county": "Meru", "victim": {"age": 2}}
+    annotation = case.annotations.get()
+    answers = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "1"}
+    assert (annotation.origin, annotation.answers) == ("import", answers)
+    row = Import.objects.get()
+    assert (annotation.annotator.kind, annotation.annotator.name) == (
+        AnnotatorKind.IMPORT,
+        f"import {row.pk}: march.jsonl",
+    )
+    assert annotation.annotator.imported_by == row
+    labels = {label.head: (label.answer, label.rule, label.annotation) for label in case.labels.all()}
+    assert labels == {head: (answer, "import", annotation) for head, answer in answers.items()}
+
+
+def test_a_row_without_labels_waits_to_be_predicted_and_makes_no_annotator(helpline, import_rows) -> None:
+    import_rows(helpline, {"id": "1", "text": "Hello?"})
+    assert case_named("1").state == CaseState.NEW
+    assert annotations_and_annotators() == (0, 0)
+
+
+def test_a_row_with_labels_of_some_heads_waits_for_the_others(helpline, import_rows) -> None:
+    import_rows(helpline, {"id": "1", "text": "Hello?", "priority": "2"})
+    assert case_named("1").state == CaseState.NEW
+    assert Label.objects.get().answer == "2"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+def test_every_kind_of_file_gives_the_same_cases(helpline, tmp_path, suffix) -> None:
+    rows = [LABELLED, {"id": "2", "text": "=SUM(A1), she said\nand cried", "main_category": "GBV"}]
+    path = tmp_path / f"cases.{suffix}"
+    path.write_text(written(rows, suffix), encoding="utf-8", newline="")
+    report = import_file(path, helpline)
+    assert (report.rows, report.good, report.new, report.faults) == (2, 2, 2, [])
+    assert [(text.case.external_id, text.text) for text in CaseText.objects.order_by("pk")] == [
+        ("1", "A neighbour leaves her baby alone."),
+        ("2", "=SUM(A1), she said\nand cried"),
+    ]
+    assert list(Label.objects.order_by("case", "head").values_list("head", "answer")) == [
+        ("main_category", "VANE"),
+        ("priority", "1"),
+        ("sub_category", "Child Neglect"),
+        ("main_category", "GBV"),
+    ]
+
+
+def test_a_mapping_names_the_columns_that_are_not_recognised(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("ref,summary,urgency,agent\n7,She asks for help.,Critical,Otieno\n")
+    mapping = {"ref": "id", "summary": "text", "urgency": "priority", "agent": "-"}
+    report = import_file(path, helpline, mapping=mapping)
+    case = case_named("7")
+    assert case.stored_text.text == "She asks for help."
+    assert case.labels.get().answer == "1"
+    assert case.metadata == {}
+    assert report.columns == mapping
+
+
+def test_unknown_labels_are_counted_by_head_and_the_rest_of_the_row_is_kept(helpline, import_rows) -> None:
+    report = import_rows(
+        helpline,
+        {"id": "1", "text": "a", "main_category": "Weather", "priority": "3"},
+        {"id": "2", "text": "b", "main_category": "Weather", "intervention": "Counselling, Prayer"},
+        {"id": "3", "text": "c", "main_category": "Vayne"},
+    )
+    found = report.as_json()
+    assert found["unknown_labels"] == {"main_category": {"Weather": 2, "Vayne": 1}, "intervention": {"Prayer": 1}}
+    assert (found["rows"], found["good"], found["new"], found["faulty"], found["refused"]) == (3, 3, 3, 3, 0)
+    assert found["faults"][-1] == {
+        "row": 3,
+        "field": "main_category",
+        "message": "main_category has the unknown label 'Vayne'; the nearest known label is 'VANE'",
+    }
+    assert list(Label.objects.values_list("case__external_id", "head", "answer")) == [("1", "priority", "3")]
+    assert Import.objects.get().report == json.loads(json.dumps(found))
+
+
+def test_a_faulty_row_is_named_and_the_others_are_imported(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_bytes(b'{"id": "1", "text": "a"}\n{"id": "2"\n{"id": "3"}\n["x"]\n{"id": "5", "text": "e"}\n')
+    report = import_file(path, helpline)
+    assert sorted(Case.objects.values_list("external_id", flat=True)) == ["1", "5"]
+    assert [(fault["row"], fault["field"]) for fault in report.faults] == [(2, ""), (3, "text"), (4, "")]
+    assert (report.rows, report.good, report.new, report.refused, report.faults_in_all) == (5, 2, 2, 3, 3)
+
+
+def test_of_very_many_faults_the_first_are_kept_and_all_are_counted(helpline, import_rows, monkeypatch) -> None:
+    monkeypatch.setattr(imports, "MOST_FAULTS_KEPT", 2)
+    report = import_rows(helpline, *({"id": str(n), "text": "a", "priority": "x"} for n in range(5)))
+    assert ([fault["row"] for fault in report.faults], report.faults_in_all) == ([1, 2], 5)
+    assert report.unknown_labels["priority"] == {"x": 5}
+
+
+def test_what_no_database_takes_is_imported_without_it(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"id": "a\\u0000", "text": "x\\u0000y \\ud83d", "k\\u0000": ["\\u0000", NaN, "\\udc00"]}\n')
+    import_file(path, helpline)
+    case = case_named("a")
+    assert (case.stored_text.text, case.metadata) == ("xy \ufffd", {"k": ["", None, "\ufffd"]})
+
+
+def test_an_unknown_label_with_characters_that_no_database_takes_is_reported(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"id": "1", "text": "a", "priority": "\\u0000now\\ud800"}\n')
+    assert import_file(path, helpline).as_json()["unknown_labels"] == {"priority": {"now\ufffd": 1}}
+    assert Import.objects.get().report["unknown_labels"] == {"priority": {"now\ufffd": 1}}
+
+
+@pytest.mark.parametrize("column", ["id", "source", "conversation"])
+def test_a_name_that_no_table_holds_is_left_out_and_the_others_are_imported(helpline, import_rows, column) -> None:
+    report = import_rows(helpline, {"text": "a", column: "x" * 300}, {"id": "2", "text": "b"})
+    assert list(Case.objects.values_list("external_id", flat=True)) == ["2"]
+    assert [(fault["row"], fault["field"]) for fault in report.faults] == [(1, column)]
+
+
+def test_a_file_with_a_very_long_name_is_imported(helpline, import_rows) -> None:
+    import_rows(helpline, LABELLED, name="a" * 240 + ".jsonl")
+    assert case_named("1").state == CaseState.DECIDED
+    assert Import.objects.get().name == "a" * 194 + ".jsonl"
+
+
+# --- Again -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_file_a_second_time_changes_nothing(helpline, import_rows) -> None:
+    rows = [
+        LABELLED,
+        {"id": "2", "text": "b", "conversation": "c-1", "priority": "2"},
+        {"text": "a text without an id", "labels": {"intervention": ["Referral"]}},
+        {"text": "the same text with two labels", "priority": "1"},
+        {"text": "the same text with two labels", "priority": "2"},
+        {"id": "2", "text": "another text"},
+        {"id": "3", "text": "unlabelled"},
+        {"id": "3", "text": "unlabelled"},
+    ]
+    first = import_rows(helpline, *rows)
+    before = counts_of_all_tables(), list(Label.objects.order_by("pk").values())
+    assert before[0]["Case"] == 5
+    second = import_rows(helpline, *rows)
+    assert (counts_of_all_tables(), list(Label.objects.order_by("pk").values())) == before
+    assert (first.new, first.relabelled, first.unchanged, first.refused) == (5, 0, 1, 2)
+    assert (second.new, second.relabelled, second.unchanged, second.refused) == (0, 0, 6, 2)
+    assert second.faults == first.faults
+
+
+def test_a_file_longer_than_a_chunk_is_imported_once(helpline, import_rows, monkeypatch) -> None:
+    monkeypatch.setattr(imports, "CHUNK", 2)
+    rows = [{"id": str(n % 5), "text": f"text {n % 5}", "priority": "1" if n < 5 else "2"} for n in range(7)]
+    report = import_rows(helpline, *rows)
+    assert (report.new, report.relabelled, report.unchanged, report.refused) == (5, 0, 0, 2)
+    assert set(Label.objects.values_list("answer", flat=True)) == {"1"}
+
+
+def test_rows_of_one_file_that_contradict_each_other_are_reported(helpline, import_rows) -> None:
+    report = import_rows(helpline, LABELLED, LABELLED | {"priority": "3"})
+    assert case_named("1").labels.get(head="priority").answer == "1"
+    assert report.faults == [
+        {"row": 2, "field": "id", "message": "id 1 stands in this file twice, with other labels; the row was left out"}
+    ]
+
+
+def test_corrected_labels_make_a_new_annotation_and_keep_the_old_one(helpline, import_rows) -> None:
+    import_rows(helpline, LABELLED)
+    report = import_rows(helpline, LABELLED | {"priority": "2"})
+    old, new = Annotation.objects.order_by("pk")
+    assert (old.answers["priority"], new.answers["priority"]) == ("1", "2")
+    label = case_named("1").labels.get(head="priority")
+    assert (label.answer, label.annotation, label.rule) == ("2", new, "import")
+    assert (report.new, report.relabelled, report.unchanged) == (0, 1, 0)
+    assert report.labelled == {"main_category": 1, "sub_category": 1, "priority": 1}
+
+
+def test_corrected_labels_of_an_import_do_not_replace_what_a_person_decided(helpline, import_rows, person) -> None:
+    import_rows(helpline, LABELLED)
+    said = {"main_category": "GBV", "sub_category": "Sexual Violence", "priority": "2"}
+    reviews.decide(case_named("1"), person(Role.SUPERVISOR), answers=said, revision=0)
+    import_rows(helpline, LABELLED | {"priority": "3", "intervention": "Referral"})
+    labels = {label.head: (label.answer, label.rule) for label in case_named("1").labels.all()}
+    assert labels == {
+        "main_category": ("GBV", "review"),
+        "sub_category": ("Sexual Violence", "review"),
+        "priority": ("2", "review"),
+        "intervention": (["Referral"], "import"),
+    }
+    assert Annotation.objects.filter(origin="import").count() == 2
+
+
+def test_corrected_labels_of_an_import_leave_a_disputed_head_without_a_label(helpline, import_rows) -> None:
+    import_rows(helpline, {"id": "1", "text": "a"})
+    for number, answer in enumerate(["1", "2"]):
+        said = submission(helpline, f"annotator {number}", {"priority": answer}, id=number)
+        submissions.record(case_named("1"), said)
+    import_rows(helpline, {"id": "1", "text": "a", "priority": "3"})
+    case = case_named("1")
+    assert list(case.labels.all()) == []
+    assert case.state == CaseState.REVIEW
+    assert annotator_named("annotator 0").annotations.get().answers == {"priority": "1"}
+
+
+def test_the_same_id_with_another_text_is_refused_and_reported(helpline, import_rows) -> None:
+    import_rows(helpline, LABELLED)
+    report = import_rows(helpline, LABELLED | {"text": "Another text.", "priority": "3"})
+    assert case_named("1").stored_text.text == "A neighbour leaves her baby alone."
+    assert case_named("1").labels.get(head="priority").answer == "1"
+    assert report.faults == [
+        {"row": 1, "field": "id", "message": "id 1 is known with another text; the row was left out"}
+    ]
+    assert (report.good, report.refused, report.faulty) == (0, 1, 1)
+
+
+def test_the_same_id_from_another_source_is_another_case(helpline, import_rows) -> None:
+    import_rows(helpline, LABELLED, LABELLED | {"source": "whatsapp", "text": "Another text."})
+    assert sorted(Case.objects.values_list("source", "external_id")) == [("import", "1"), ("whatsapp", "1")]
+
+
+def test_a_case_of_another_schema_is_refused_and_reported(helpline, import_rows) -> None:
+    import_rows(helpline, {"id": "1", "text": "I want to buy it now"})
+    customer = Schema.objects.get(name="customer")
+    report = import_rows(customer, {"id": "1", "text": "I want to buy it now", "tags": "Hot-buyer"})
+    assert report.faults == [
+        {"row": 1, "field": "id", "message": "id 1 is known as a case of helpline; the row was left out"}
+    ]
+    assert (report.good, report.refused, list(Label.objects.all())) == (0, 1, [])
+
+
+def test_messages_of_one_conversation_belong_together(helpline, import_rows) -> None:
+    rows = [{"id": str(n), "text": f"m{n}", "conversation": "c", "sent_at": f"2026-01-0{n}"} for n in (1, 2)]
+    import_rows(helpline, *rows, {"id": "3", "text": "m3", "conversation": "c", "source": "other"})
+    assert list(Conversation.objects.order_by("pk").values_list("source", "external_id")) == [
+        ("import", "c"),
+        ("other", "c"),
+    ]
+    assert case_named("1").conversation == case_named("2").conversation != case_named("3").conversation
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2026-02-03T04:05:06Z", "2026-02-03T04:05:06+00:00"),
+        ("2026-02-03 04:05", "2026-02-03T04:05:00+00:00"),
+        ("2026-02-03T04:05:06+03:00", "2026-02-03T01:05:06+00:00"),
+        ("2026-02-31T00:00:00", None),
+        ("yesterday", None),
+    ],
+)
+def test_the_time_of_a_message_is_read_where_it_can_be(helpline, import_rows, written, moment) -> None:
+    import_rows(helpline, {"id": "1", "text": "a", "timestamp": written})
+    found = case_named("1").sent_at
+    assert (found and found.isoformat()) == moment
+
+
+# --- Audit -----------------------------------------------------------------------------------------------------------
+
+
+def test_audited_rows_wait_for_people_although_they_came_with_labels(helpline, import_rows) -> None:
+    change_policy(helpline, audit_share=1.0)
+    report = import_rows(helpline, LABELLED)
+    case = case_named("1")
+    assert (case.is_audit, case.state, case.side) == (True, CaseState.NEW, Side.TEST)
+    assert case.labels.get(head="priority").rule == "import"
+    assert report.audited == 1
+
+
+def test_labels_that_come_later_do_not_decide_an_audited_case(helpline, import_rows) -> None:
+    change_policy(helpline, audit_share=1.0)
+    import_rows(helpline, {"id": "1", "text": LABELLED["text"]})
+    import_rows(helpline, LABELLED)
+    assert case_named("1").state == CaseState.NEW
+
+
+def test_the_draw_depends_on_the_secret_salt(helpline, import_rows) -> None:
+    change_policy(helpline, audit_share=0.5)
+    drawn = []
+    for salt in ("a", "b"):
+        Schema.objects.filter(pk=helpline.pk).update(audit_salt=salt)
+        helpline.refresh_from_db()
+        import_rows(helpline, *({"id": f"{n}", "source": salt, "text": "t"} for n in range(40)))
+        drawn.append(set(Case.objects.filter(source=salt, is_audit=True).values_list("external_id", flat=True)))
+    assert drawn[0] != drawn[1]
+    assert all(8 <= len(ids) <= 32 for ids in drawn)
+
+
+# --- Preview and failure ---------------------------------------------------------------------------------------------
+
+
+def test_a_preview_reports_and_writes_no_case(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text(json.dumps(LABELLED) + '\n{"id": "2", "text": "b", "priority": "9"}\n{}\n')
+    row = imports.open_import(helpline, path, name=path.name, mapping={}, source="", by=None)
+    imports.preview(row, path)
+    row.refresh_from_db()
+    found = {key: row.report[key] for key in ("rows", "good", "new", "faulty", "refused", "labelled", "unknown_labels")}
+    assert found == {
+        "rows": 3,
+        "good": 2,
+        "new": 0,
+        "faulty": 2,
+        "refused": 1,
+        "labelled": {"main_category": 1, "sub_category": 1, "priority": 1},
+        "unknown_labels": {"priority": {"9": 1}},
+    }
+    assert (row.state, row.source, list(Case.objects.all())) == ("previewed", "import", [])
+
+
+def test_a_file_that_cannot_be_read_leaves_a_failed_import_that_says_why(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes(b"id,text\n1,caf\xe9\n")
+    with pytest.raises(UnreadableFile):
+        import_file(path, helpline)
+    row = Import.objects.get()
+    assert (row.state, row.failure) == ("failed", "the file is not UTF-8 text; save it as CSV UTF-8")
+    assert row.finished_at <= timezone.now()
+
+
+def test_the_rows_before_a_break_are_imported(helpline, tmp_path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes(b"id,text\n1,good\n2,caf\xe9\n")
+    with pytest.raises(UnreadableFile):
+        import_file(path, helpline)
+    assert case_named("1").stored_text.text == "good"
+    assert Import.objects.get().report["new"] == 1
+
+
+def test_every_import_is_in_the_audit_log_without_a_text(helpline, import_rows, person) -> None:
+    import_rows(helpline, LABELLED)
+    row = Import.objects.get()
+    assert list(AuditEvent.objects.order_by("pk").values_list("action", "subject", "facts")) == [
+        ("import opened", f"import {row.pk}", {"bytes": 122}),
+        ("import done", f"import {row.pk}", {"new": 1, "refused": 0}),
+    ]
+
+
+# --- Real files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "cases", "labelled"),
+    [
+        (
+            "helpline_cases.jsonl",
+            511,
+            {"main_category": 511, "sub_category": 511, "intervention": 511, "priority": 511},
+        ),
+        ("helpline_ner.jsonl", None, None),
+    ],
+)
+def test_real_exports_are_imported_without_an_unknown_label(helpline, name, cases, labelled) -> None:
+    if not (DATA / name).exists():
+        pytest.skip(f"{DATA / name} is missing; the tests on real exports need it")
+    report = import_file(DATA / name, helpline)
+    assert report.as_json()["unknown_labels"] == {}
+    assert report.new == Case.objects.count()
+    if cases is not None:
+        assert (report.new, report.faults, dict(report.labelled)) == (cases, [], labelled)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def annotations_and_annotators() -> tuple[int, int]:
+    from webapp.models import Annotator
+
+    return Annotation.objects.count(), Annotator.objects.count()
+
+
+def written(rows: list[dict[str, Any]], suffix: str) -> str:
+    if suffix == "jsonl":
+        return "\n".join(json.dumps(row) for row in rows)
+    if suffix == "json":
+        return json.dumps(rows, indent=2)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,101 @@
+"""Every page, with every role and with none."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern
+
+from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Run
+from webapp.roles import EVERYONE, STAFF, Role
+from webapp.urls import urlpatterns
+
+A, S, M = Role.ANNOTATOR, Role.SUPERVISOR, Role.ADMIN
+OPEN = None  # For everybody, signed in or not
+
+# Who may reach what; a new address fails the walk until it is listed here
+REACH = {
+    "home": EVERYONE,
+    "label": (A,),
+    "open-label-studio": (A,),
+    "status": STAFF,
+    "alive": OPEN,
+    "ready": OPEN,
+    "sign-in": OPEN,
+    "sign-out": OPEN,
+    "queue": STAFF,
+    "next-case": (S,),
+    "case": EVERYONE,
+    "release": (S,),
+    "imports": (M,),
+    "import": (M,),
+    "confirm-import": (M,),
+    "models": STAFF,
+    "retrain": (M,),
+    "run": STAFF,
+    "cancel-run": (M,),
+    "version": STAFF,
+    "promote": (M,),
+    "label-studio-webhook": OPEN,
+}
+POSTED = {
+    "next-case",
+    "release",
+    "confirm-import",
+    "retrain",
+    "cancel-run",
+    "promote",
+    "sign-out",
+    "label-studio-webhook",
+}
+
+
+def test_every_address_is_listed_with_its_roles() -> None:
+    assert {pattern.name for pattern in urlpatterns} == set(REACH)
+
+
+@pytest.mark.parametrize("role", [None, A, S, M], ids=["nobody", "annotator", "supervisor", "admin"])
+def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, signed_in) -> None:
+    import_rows(helpline, {"id": "1", "text": "A caller asks for help."})
+    case = Case.objects.get()
+    version = ModelVersion.objects.create(
+        schema=helpline, schema_version=helpline.versions.get(), kind="trained", number=1
+    )
+    run = Run.objects.create(schema=helpline, schema_version=helpline.versions.get())
+    numbers = {"case": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
+    numbers |= {"run": run.pk, "cancel-run": run.pk}
+    LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)
+    client = signed_in(role) if role else Client()
+    for pattern in sorted(urlpatterns, key=lambda pattern: pattern.name == "sign-out"):  # Last: it ends the session
+        path = _address(pattern, numbers.get(str(pattern.name), Import.objects.get().pk))
+        answer = client.post(path) if pattern.name in POSTED else client.get(path)
+        roles = REACH[str(pattern.name)]
+        if roles is OPEN:
+            assert answer.status_code < 500, path
+        elif role is None:
+            assert answer.headers.get("Location", "").startswith("/sign-in/"), path
+        elif role not in roles:
+            assert answer.status_code == 403, path
+        elif pattern.name == "case" and role == A:
+            assert answer.status_code == 404, "an annotator must not see a case that is not theirs"
+        else:
+            assert answer.status_code in (200, 302), (path, answer.status_code)
+
+
+def test_a_stored_script_is_shown_as_text(helpline, import_rows, signed_in) -> None:
+    script = "<script>alert(1)</script>"
+    import_rows(helpline, {"id": script, "text": f"Caller: {script} help", "county": script})
+    page = signed_in(S).get(f"/cases/{Case.objects.get().pk}/").content.decode()
+    assert script not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3
+
+
+def test_pages_forbid_inline_scripts_and_other_sites(signed_in) -> None:
+    policy = signed_in(S).get("/queue/")["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def _address(pattern: URLPattern, number: int) -> str:
+    return "/" + str(pattern.pattern).replace("<int:pk>", str(number)).replace("<slug:schema>", "helpline")

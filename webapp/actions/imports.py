@@ -1,0 +1,340 @@
+"""Importing files of cases: a preview that writes nothing, and the import itself, which can be repeated.
+
+A case is known by its source and external id. A row that is already there as it stands changes nothing; one with other
+labels adds an annotation; one with another text is reported and left out, since decisions were made on the old text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from ml import policy
+from ml.types import Example, Labels
+from webapp.actions import audit, flags, labels, outbox
+from webapp.casefiles import rows
+from webapp.casefiles.columns import Columns, Fault
+from webapp.errors import UnreadableFile
+from webapp.models import (
+    Annotation,
+    Annotator,
+    AnnotatorKind,
+    Case,
+    CaseState,
+    CaseText,
+    Conversation,
+    Import,
+    ImportState,
+    Label,
+    Origin,
+    Schema,
+    SchemaVersion,
+)
+from webapp.queries import schemas
+
+CHUNK = 500
+MOST_FAULTS_KEPT = 1000
+DEFAULT_SOURCE = "import"
+
+
+@dataclass
+class Report:
+    """What an import found, for the page and the command."""
+
+    rows: int = 0
+    good: int = 0
+    new: int = 0
+    relabelled: int = 0
+    unchanged: int = 0
+    audited: int = 0
+    refused: int = 0  # Rows that were left out whole
+    columns: dict[str, str] = field(default_factory=dict)
+    labelled: Counter[str] = field(default_factory=Counter)  # Head -> rows with an answer
+    unknown_labels: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    faults_in_all: int = 0
+    faulty_rows: set[int] = field(default_factory=set)
+
+    @property
+    def faulty(self) -> int:
+        """Rows with at least one fault."""
+        return len(self.faulty_rows)
+
+    def add(self, fault: Fault) -> None:
+        """Keep a fault; of very many only the first are kept, and all are counted."""
+        self.faults_in_all += 1
+        self.faulty_rows.add(fault.row)
+        if len(self.faults) < MOST_FAULTS_KEPT:
+            self.faults.append({"row": fault.row, "field": fault.field, "message": fault.message})
+        if fault.unknown is not None:
+            self.unknown_labels[fault.field][fault.unknown] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that tables hold."""
+        found = {key: value for key, value in vars(self).items() if key != "faulty_rows"} | {"faulty": self.faulty}
+        found["unknown_labels"] = {head: dict(values) for head, values in self.unknown_labels.items()}
+        return found | {"labelled": dict(self.labelled)}
+
+
+def open_import(
+    schema: Schema, path: Path, *, name: str, mapping: dict[str, str], source: str, by: User | None
+) -> Import:
+    """Record that a file is to be imported; nothing of it is read yet but its hash."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    found = Import.objects.create(  # Of a long name the end is kept: it says of what kind the file is
+        schema=schema, name=name[-200:], source=source or DEFAULT_SOURCE, digest=digest, mapping=mapping, created_by=by
+    )
+    audit.record(by, "import opened", f"import {found.pk}", bytes=path.stat().st_size)
+    return found
+
+
+def preview(row: Import, path: Path) -> Report:
+    """Read the whole file and store what an import would find; no case is written."""
+    report = Report()
+    for _number, example in _read(row, path, report):
+        report.labelled.update(example.labels.keys())
+    row.report = report.as_json()
+    row.save(update_fields=["report"])
+    return report
+
+
+def apply(row: Import, path: Path, *, progress: Callable[[int], None] = lambda done: None) -> Report:
+    """Import the file in chunks, each in a transaction of its own; a second time changes nothing."""
+    report = Report()
+    row.state = ImportState.RUNNING
+    row.save(update_fields=["state"])
+    writer = _Writer(row, report)
+    try:
+        for chunk in _chunks(_read(row, path, report)):
+            writer.write(chunk)
+            progress(report.rows)
+    except UnreadableFile as exc:
+        _finish(row, report, ImportState.FAILED, failure=str(exc)[:500])
+        raise
+    _finish(row, report, ImportState.DONE)
+    return report
+
+
+def _finish(row: Import, report: Report, state: ImportState, failure: str = "") -> None:
+    row.state, row.report, row.failure, row.finished_at = state, report.as_json(), failure, timezone.now()
+    row.save(update_fields=["state", "report", "failure", "finished_at"])
+    audit.record(row.created_by, f"import {state.label}", f"import {row.pk}", new=report.new, refused=report.refused)
+
+
+def _read(row: Import, path: Path, report: Report) -> Iterator[tuple[int, Example]]:
+    """Yield the good rows; count and report the rest."""
+    columns = Columns(schemas.newest_version(row.schema).parsed, row.mapping)
+    for found in rows.read(path, max_bytes=settings.IMPORT_MAX_BYTES):
+        report.rows += 1
+        if found.values is None:
+            example, faults = None, [Fault(found.number, "", found.problem)]
+        else:
+            example, faults = columns.read(found.number, found.values, source=row.source)
+        for fault in faults:
+            report.add(fault)
+        report.columns = columns.found
+        if example is None:
+            report.refused += 1
+        else:
+            report.good += 1
+            yield found.number, example
+
+
+def _chunks(examples: Iterable[tuple[int, Example]]) -> Iterator[list[tuple[int, Example]]]:
+    chunk: list[tuple[int, Example]] = []
+    try:
+        for item in examples:
+            chunk.append(item)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except UnreadableFile:  # The rows before the break are good
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
+
+
+class _Writer:
+    """Writes chunks of one import. Holds what stays the same between chunks."""
+
+    def __init__(self, row: Import, report: Report) -> None:
+        self.row = row
+        self.report = report
+        self.version: SchemaVersion = schemas.newest_version(row.schema)
+        self.policy = schemas.policy(row.schema).parsed
+        self.seen: dict[tuple[str, str], bytes] = {}  # What this file said first of each case
+        self._annotator: Annotator | None = None
+
+    @property
+    def annotator(self) -> Annotator:
+        """The annotator that stands for this import; made with its first label."""
+        if self._annotator is None:
+            name = f"import {self.row.pk}: {self.row.name}"
+            self._annotator, _ = Annotator.objects.get_or_create(
+                imported_by=self.row, defaults={"kind": AnnotatorKind.IMPORT, "name": name[:200]}
+            )
+        return self._annotator
+
+    @transaction.atomic
+    def write(self, chunk: list[tuple[int, Example]]) -> None:
+        """Write one chunk: new cases, and new annotations of known ones."""
+        known = self._known([example for _, example in chunk])
+        new: dict[tuple[str, str], Example] = {}
+        relabelled: list[tuple[Case, Labels]] = []
+        for number, example in chunk:
+            key = (example.source, example.id)
+            case = known.get(key)
+            if reason := self._why_refused(example, case, new.get(key)):
+                self.report.good -= 1
+                self.report.refused += 1
+                self.report.add(Fault(number, "id", f"id {example.id} {reason}; the row was left out"))
+            elif case is None and key not in new:
+                new[key] = example
+            elif case is not None and self._says_more(case, example.labels):
+                relabelled.append((case, example.labels))
+            else:
+                self.report.unchanged += 1
+        created = self._create_cases(list(new.values()))
+        self._annotate([(case, new[case.source, case.external_id].labels) for case in created])
+        self._relabel(relabelled)
+        self.report.new += len(created)
+        self.report.relabelled += len(relabelled)
+        self.report.audited += sum(case.is_audit for case in created)
+
+    def _why_refused(self, example: Example, case: Case | None, earlier: Example | None) -> str:
+        """Say why a row contradicts what is known or what the file said before; the empty text if it does not."""
+        if case is not None and case.schema_id != self.row.schema_id:
+            return f"is known as a case of {case.schema.name}"
+        known_hash = case.text_hash if case else hash_of(earlier.text) if earlier else ""
+        if known_hash and known_hash != hash_of(example.text):
+            return "is known with another text"
+        said = hashlib.sha256(json.dumps(example.labels, sort_keys=True).encode()).digest()
+        if self.seen.setdefault((example.source, example.id), said) != said:
+            return "stands in this file twice, with other labels"
+        return ""
+
+    def _known(self, examples: list[Example]) -> dict[tuple[str, str], Case]:
+        cases = Case.objects.select_related("schema").filter(
+            source__in={example.source for example in examples}, external_id__in={example.id for example in examples}
+        )
+        return {(case.source, case.external_id): case for case in cases}
+
+    def _says_more(self, case: Case, labels: Labels) -> bool:
+        """Whether the row's labels differ from what imports have said of the case so far."""
+        said: Labels = {}
+        for annotation in case.annotations.filter(origin=Origin.IMPORT).order_by("id"):
+            said.update(annotation.answers)
+        return any(said.get(head) != answer for head, answer in labels.items())
+
+    def _create_cases(self, examples: list[Example]) -> list[Case]:
+        conversations = self._conversations(examples)
+        cases = [self._case(example, conversations) for example in examples]
+        for case, example in zip(cases, examples, strict=True):
+            if not case.is_audit and self.policy.thresholds.keys() <= example.labels.keys():
+                case.state = CaseState.DECIDED
+        created = Case.objects.bulk_create(cases)
+        CaseText.objects.bulk_create(
+            CaseText(case=case, text=example.text) for case, example in zip(created, examples, strict=True)
+        )
+        return created
+
+    def _case(self, example: Example, conversations: dict[tuple[str, str], Conversation]) -> Case:
+        is_audit = policy.is_audited(
+            example.source, example.id, salt=self.row.schema.audit_salt, share=self.policy.audit_share
+        )
+        return Case(
+            schema=self.row.schema,
+            source=example.source,
+            external_id=example.id,
+            conversation=conversations.get((example.source, example.conversation)),
+            side=policy.side_of(example.source, example.id, is_audit=is_audit, has_labels=bool(example.labels)),
+            is_audit=is_audit,
+            metadata=example.metadata,
+            text_hash=hash_of(example.text),
+            text_length=len(example.text),
+            sent_at=_moment(example.sent_at),
+            received_at=timezone.now(),
+        )
+
+    def _conversations(self, examples: list[Example]) -> dict[tuple[str, str], Conversation]:
+        keys = {(example.source, example.conversation) for example in examples if example.conversation}
+        Conversation.objects.bulk_create(
+            (Conversation(source=source, external_id=name) for source, name in sorted(keys)), ignore_conflicts=True
+        )
+        found = Conversation.objects.filter(
+            source__in={source for source, _ in keys}, external_id__in={name for _, name in keys}
+        )
+        return {(row.source, row.external_id): row for row in found}
+
+    def _annotate(self, labelled: list[tuple[Case, Labels]]) -> None:
+        """Store what the file says of new cases: nobody has answered them yet, so these are the labels that stand."""
+        annotations = self._store(labelled)
+        Label.objects.bulk_create(
+            Label(case_id=found.case_id, head=head, answer=answer, rule="import", annotation=found)
+            for found in annotations
+            for head, answer in found.answers.items()
+        )
+
+    def _relabel(self, relabelled: list[tuple[Case, Labels]]) -> None:
+        """Store what the file says of known cases; what people answered stands before it."""
+        list(Case.objects.select_for_update().filter(pk__in=[case.pk for case, _ in relabelled]))
+        self._store(relabelled)
+        for case, _ in relabelled:
+            disputed = labels.resolve(case)
+            if not disputed and case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING):
+                self._decide(case)
+
+    def _decide(self, case: Case) -> None:
+        """Take a case for decided once every head that routes has a label, as one that comes with its labels is."""
+        known = set(case.labels.values_list("head", flat=True))
+        if not case.is_audit and self.policy.thresholds.keys() <= known:
+            Case.objects.filter(pk=case.pk).update(state=CaseState.DECIDED, revision=F("revision") + 1)
+            flags.resolve_all(case)
+            outbox.want_out([case])
+
+    def _store(self, labelled: list[tuple[Case, Labels]]) -> list[Annotation]:
+        labelled = [(case, answers) for case, answers in labelled if answers]
+        for _, answers in labelled:
+            self.report.labelled.update(answers.keys())
+        return Annotation.objects.bulk_create(
+            Annotation(
+                case=case,
+                annotator=self.annotator,
+                schema_version=self.version,
+                origin=Origin.IMPORT,
+                answers=answers,
+            )
+            for case, answers in labelled
+        )
+
+
+def hash_of(text: str) -> str:
+    """Return the SHA-256 of a text, by which snapshots know it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _moment(written: str) -> datetime | None:
+    """Read an ISO 8601 time; what is of another form stays readable in the file, and is left out here."""
+    try:
+        moment = parse_datetime(written)
+    except ValueError:
+        return None
+    if moment is not None and timezone.is_naive(moment):
+        moment = moment.replace(tzinfo=UTC)
+    return moment

@@ -1,0 +1,137 @@
+"""Trainings: asked for, claimed by one worker, kept alive by a heartbeat, ended once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from webapp import tasks
+from webapp.actions import audit
+from webapp.errors import NotEnoughLabels, RunInProgress
+from webapp.models import Evaluation, Label, ModelVersion, Run, RunState, Schema, Snapshot
+from webapp.models.learning import OPEN_RUN_STATES
+from webapp.queries import schemas
+
+SILENT_AFTER = timedelta(seconds=40)  # With the reaper's turn every 10 s, a dead run is failed within a minute
+FEWEST_LABELLED_CASES = 20
+
+
+class Cancelled(Exception):
+    """The run was cancelled, or failed by the reaper, while it trained."""
+
+
+def request(schema: Schema, *, by: User | None = None, profile: str = "fast", seed: int = 0) -> Run:
+    """Queue a training.
+
+    Raises:
+        NotEnoughLabels: too few cases are labelled.
+        RunInProgress: one waits or trains already.
+    """
+    labelled = Label.objects.filter(case__schema=schema).values("case").distinct().count()
+    if labelled < FEWEST_LABELLED_CASES:
+        raise NotEnoughLabels(
+            f"{schema.title} has {labelled} labelled cases; training needs {FEWEST_LABELLED_CASES}. "
+            "Import labelled cases, or label the ones that wait."
+        )
+    try:
+        with transaction.atomic():
+            version = schemas.newest_version(schema)
+            run = Run.objects.create(schema=schema, schema_version=version, profile=profile, seed=seed, requested_by=by)
+            audit.record(by, "run requested", f"run {run.pk}")
+            transaction.on_commit(partial(tasks.train_model.delay, run.pk))
+    except IntegrityError as exc:
+        raise RunInProgress(
+            f"A training of {schema.title} is under way; it has to end before the next begins."
+        ) from exc
+    return run
+
+
+def claim(run_id: int) -> Run | None:
+    """Move a queued run to running, or return None if another worker did so first."""
+    now = timezone.now()
+    queued = Run.objects.filter(pk=run_id, state=RunState.QUEUED)
+    if queued.update(state=RunState.RUNNING, started_at=now, heartbeat_at=now) != 1:
+        return None
+    return Run.objects.select_related("schema", "schema_version").get(pk=run_id)
+
+
+def beat(run: Run, progress: dict[str, Any]) -> None:
+    """Tell that a run is alive, and how far it is.
+
+    Raises:
+        Cancelled: the run is not running any more.
+    """
+    running = Run.objects.filter(pk=run.pk, state=RunState.RUNNING)
+    if running.update(heartbeat_at=timezone.now(), progress=progress) != 1:
+        raise Cancelled(f"run {run.pk} was ended from outside")
+
+
+def cancel(run: Run, *, by: User) -> bool:
+    """End an open run; its worker notices at the next heartbeat."""
+    open_run = Run.objects.filter(pk=run.pk, state__in=OPEN_RUN_STATES)
+    if open_run.update(state=RunState.CANCELLED, finished_at=timezone.now()) != 1:
+        return False
+    audit.record(by, "run cancelled", f"run {run.pk}")
+    return True
+
+
+@transaction.atomic
+def succeed(
+    run: Run,
+    *,
+    snapshot: Snapshot,
+    folder: str,
+    manifest: dict[str, Any],
+    manifest_hash: str,
+    figures: dict[str, Any],
+    champion: ModelVersion | None = None,
+    champion_figures: dict[str, Any] | None = None,
+) -> ModelVersion:
+    """Store the trained version with its figures, and those of the champion on the same cases, and end the run.
+
+    Raises:
+        Cancelled: the run is not running any more; nothing is stored.
+    """
+    Schema.objects.select_for_update().get(pk=run.schema_id)  # Numbers count up one at a time
+    newest = run.schema.model_versions.order_by("-number").first()
+    version = ModelVersion.objects.create(
+        schema=run.schema,
+        schema_version=run.schema_version,
+        kind="trained",
+        number=(newest.number if newest else 0) + 1,
+        folder=folder,
+        manifest=manifest,
+        manifest_hash=manifest_hash,
+    )
+    running = Run.objects.filter(pk=run.pk, state=RunState.RUNNING)
+    ended = running.update(state=RunState.SUCCEEDED, finished_at=timezone.now(), snapshot=snapshot, version=version)
+    if ended != 1:
+        raise Cancelled(f"run {run.pk} was ended from outside")
+    if champion is not None and champion_figures is not None:
+        Evaluation.objects.get_or_create(version=champion, snapshot=snapshot, defaults={"heads": champion_figures})
+    Evaluation.objects.create(version=version, snapshot=snapshot, heads=figures, compared_with=champion)
+    audit.record(run.requested_by, "version trained", f"version {version.pk}", run=run.pk)
+    return version
+
+
+def fail(run: Run, *, reason: str) -> None:
+    """End a run with the reason, unless it has ended already."""
+    running = Run.objects.filter(pk=run.pk, state__in=OPEN_RUN_STATES)
+    running.update(state=RunState.FAILED, failure=reason[:1000], finished_at=timezone.now())
+
+
+def reap() -> int:
+    """Fail the runs whose worker went silent; return how many."""
+    limit = timezone.now() - SILENT_AFTER
+    silent = Run.objects.filter(state=RunState.RUNNING, heartbeat_at__lt=limit)
+    seconds = int(SILENT_AFTER.total_seconds())
+    return silent.update(
+        state=RunState.FAILED,
+        finished_at=timezone.now(),
+        failure=f"The worker was not heard of for {seconds} seconds: it was stopped or ran out of memory. Train again.",
+    )

@@ -1,0 +1,156 @@
+"""Recording what annotators said, and what follows for the case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from ml.policy import FlagKind
+from ml.types import Labels
+from webapp.actions import flags, labels, outbox
+from webapp.models import Annotation, Annotator, Case, CaseState, Origin, SchemaVersion
+from webapp.queries import schemas
+
+BY_PEOPLE = (Origin.LABEL_STUDIO, Origin.REVIEW)
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Which annotation of a Label Studio project this is, in which state."""
+
+    project: int
+    id: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One submission of one annotator, as it came."""
+
+    annotator: Annotator
+    schema_version: SchemaVersion
+    origin: Origin
+    answers: Labels
+    problems: list[str] = field(default_factory=list)
+    is_skip: bool = False
+    is_deletion: bool = False
+    seconds: float | None = None
+    note: str = ""
+    origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    external: External | None = None
+
+
+def record(case: Case, submission: Submission) -> Annotation | None:
+    """Store a submission and settle the case by it; None if this very submission is stored already.
+
+    Twice the same webhook, a webhook and a poll, two workers at once: the database's unique constraint decides.
+    """
+    try:
+        with transaction.atomic():
+            case = (
+                Case.objects.select_for_update(of=("self",))
+                .select_related("schema", "current_prediction")
+                .get(pk=case.pk)
+            )
+            annotation = store(case, submission)
+            settle(case)
+    except IntegrityError:
+        if submission.external is None or not is_stored(submission.external, is_deletion=submission.is_deletion):
+            raise
+        return None
+    return annotation
+
+
+def settle(case: Case) -> None:
+    """Resolve the labels of a case and move it on. The row must be locked.
+
+    Annotators who disagree on a head that routes send it to review; once every head that routes has a label from a
+    person, it is decided. What was withdrawn or erased stays so.
+    """
+    routing = schemas.policy(case.schema).parsed.thresholds.keys()
+    disputed = [head for head in labels.resolve(case) if head in routing]
+    by_people = set(case.labels.filter(annotation__origin__in=BY_PEOPLE).values_list("head", flat=True))
+    if case.state in (CaseState.WITHDRAWN, CaseState.ERASED):
+        return
+    if disputed:
+        for head in disputed:
+            flags.raise_flag(case, FlagKind.DISAGREEMENT, head=head)
+        case.state = CaseState.REVIEW
+        outbox.want_out([case])
+    elif routing <= by_people and case.state != CaseState.REVIEW:  # What is in review, a supervisor decides
+        flags.resolve_all(case)
+        case.state = CaseState.DECIDED
+    elif case.state == CaseState.DECIDED and case.annotations.exclude(origin=Origin.IMPORT).exists():
+        case.state = CaseState.LABELLING  # The answers that decided it were deleted
+        outbox.want_in([case])
+    case.revision += 1
+    case.save(update_fields=["state", "revision"])
+
+
+def changed_heads(prediction: dict[str, Any] | None, answers: Labels) -> list[str]:
+    """Return the heads on which a person answered otherwise than the model did."""
+    shown = prediction or {}
+    return [
+        head
+        for head, answer in answers.items()
+        if head in shown and _without_confidence(shown[head]["answer"]) != answer
+    ]
+
+
+def _without_confidence(answer: Any) -> Any:
+    """Return a predicted answer as a person would give it: only the model says how sure it is of a span."""
+    if not isinstance(answer, list):
+        return answer
+    return [
+        {key: value for key, value in item.items() if key != "confidence"} if isinstance(item, dict) else item
+        for item in answer
+    ]
+
+
+def store(case: Case, submission: Submission) -> Annotation:
+    """Add the row of a submission to a locked case; what follows is the business of the caller."""
+    external = submission.external
+    shown = None if case.is_audit else case.current_prediction
+    return Annotation.objects.create(
+        case=case,
+        annotator=submission.annotator,
+        schema_version=submission.schema_version,
+        origin=submission.origin,
+        answers={} if submission.is_skip or submission.is_deletion else submission.answers,
+        problems=submission.problems,
+        is_skip=submission.is_skip,
+        is_deletion=submission.is_deletion,
+        supersedes=_superseded(case, submission),
+        prediction=shown,
+        changed_heads=changed_heads(shown.heads if shown else None, submission.answers),
+        origins=submission.origins,
+        note=submission.note[:2000],
+        seconds=submission.seconds,
+        external_project=external.project if external else None,
+        external_id=external.id if external else None,
+        external_updated_at=external.updated_at if external else None,
+    )
+
+
+def _superseded(case: Case, submission: Submission) -> Annotation | None:
+    """Return the earlier row that this one takes the place of: the same annotation in Label Studio before its edit."""
+    if submission.external is None:
+        return None
+    earlier = case.annotations.filter(
+        external_project=submission.external.project, external_id=submission.external.id, superseded_by=None
+    )
+    return earlier.order_by("-id").first()
+
+
+def is_stored(external: External, *, is_deletion: bool = False) -> bool:
+    """Whether this state of this annotation is stored already."""
+    return Annotation.objects.filter(
+        external_project=external.project,
+        external_id=external.id,
+        external_updated_at=external.updated_at,
+        is_deletion=is_deletion,
+    ).exists()

@@ -1,0 +1,21 @@
+"""Settings that are legal but wrong, found at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+
+@register
+def secrets_are_long(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse secrets that can be guessed."""
+    weak = [
+        name
+        for name in ("SECRET_KEY", "LABEL_STUDIO_WEBHOOK_SECRET")
+        if getattr(settings, name) and len(getattr(settings, name)) < 20
+    ]
+    return [
+        Error(f"{name} is shorter than 20 characters", hint="openssl rand -hex 32", id="webapp.E001") for name in weak
+    ]

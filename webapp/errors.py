@@ -1,0 +1,38 @@
+"""Every error that a page or command shows to the person who caused it.
+
+CaseloopError
+├── NotAllowed          the person's role does not permit it
+├── StaleCase           the case changed since the form was opened
+├── RunInProgress       one training at a time for a schema
+├── NotEnoughLabels     training needs more
+├── NotPromotable       the version cannot be put in use
+└── UnreadableFile      an import file is not of a form that can be read
+"""
+
+
+class CaseloopError(Exception):
+    """Base class: the message is fit to show to the person who asked."""
+
+
+class NotAllowed(CaseloopError):
+    """The person's role does not permit it."""
+
+
+class StaleCase(CaseloopError):
+    """The case changed since the form was opened."""
+
+
+class RunInProgress(CaseloopError):
+    """One training at a time for a schema."""
+
+
+class NotEnoughLabels(CaseloopError):
+    """Training needs more labels."""
+
+
+class NotPromotable(CaseloopError):
+    """The version cannot be put in use."""
+
+
+class UnreadableFile(CaseloopError):
+    """An import file is not of a form that can be read."""

@@ -1,0 +1,90 @@
+"""Sign people in who come from Caseloop: GET /bridge/?bridge=TOKEN with a link that works once, for a minute.
+
+Caseloop makes the token with `signing.dumps(person, key=LABEL_STUDIO_BRIDGE_SECRET, salt=SALT)`, where the person has
+email, first_name, last_name, next (a path of Label Studio) and jti (random).
+"""
+
+import hashlib
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core import signing
+from django.http import HttpResponseForbidden
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from organizations.models import Organization
+from users.functions import login
+
+SALT = "caseloop-bridge"
+MAX_AGE_SECONDS = 60
+
+
+class BridgeMiddleware:
+    """Answer /bridge/, and pass every other request on."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if request.path == "/bridge/" and request.method == "GET":
+            return enter(request)
+        return self.get_response(request)
+
+
+def enter(request):
+    """Sign in the person whom the token names, and send them on; refuse what is forged, old, used or inactive."""
+    token = request.GET.get("bridge", "")
+    try:
+        person = signing.loads(token, key=settings.BRIDGE_SECRET, salt=SALT, max_age=MAX_AGE_SECONDS)
+    except signing.BadSignature:
+        return HttpResponseForbidden("This link is not valid any more. Open it again from Caseloop.")
+    if not claim(person["jti"]):
+        return HttpResponseForbidden("This link was used before. Open it again from Caseloop.")
+    user = find_or_create_user(person)
+    if user is None:
+        return HttpResponseForbidden("This account is not active. Ask an admin of Caseloop.")
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return redirect(safe_path(person["next"], request.get_host()))
+
+
+def claim(jti):
+    """Return whether this use of a link is its first; the file system decides between two at once.
+
+    A file outlives the process: a link that was used stays used when Label Studio starts again within the minute.
+    """
+    folder = Path(settings.BASE_DATA_DIR) / "bridge"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for used in folder.iterdir():
+        if used.stat().st_mtime < time.time() - 2 * MAX_AGE_SECONDS:
+            used.unlink(missing_ok=True)
+    try:
+        (folder / hashlib.sha256(jti.encode()).hexdigest()).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def find_or_create_user(person):
+    """Return the user with this e-mail address, a member of the one organisation, or None for one who was shut out.
+
+    A new user has no password: the bridge is the only way in.
+    """
+    email = person["email"].lower()
+    names = {name: person[name] for name in ("first_name", "last_name")}
+    user, is_new = get_user_model().objects.get_or_create(email=email, defaults={"username": email, **names})
+    organization = Organization.objects.get()
+    if not user.is_active or organization.has_deleted(user):
+        return None
+    if is_new:
+        user.set_unusable_password()
+    organization.add_user(user)
+    user.active_organization = organization  # Without one, a new user sees no projects
+    user.save()
+    return user
+
+
+def safe_path(path, host):
+    """Return `path` if it stays on this host, else the front page."""
+    return path if url_has_allowed_host_and_scheme(path, allowed_hosts={host}) else "/"

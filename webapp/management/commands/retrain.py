@@ -1,0 +1,46 @@
+"""manage.py retrain [--schema NAME] [--wait]"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webapp.actions import runs
+from webapp.errors import CaseloopError
+from webapp.models import Run, RunState, Schema
+
+
+class Command(BaseCommand):
+    """Ask for a training."""
+
+    help = "Train a new version from the labels as they stand; the training worker does it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the schema, and whether to wait."""
+        parser.add_argument("--schema", default="helpline")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Queue the run; with --wait, follow it."""
+        schema = Schema.objects.filter(name=options["schema"]).first()
+        if schema is None:
+            known = ", ".join(Schema.objects.values_list("name", flat=True)) or "none yet; import cases first"
+            raise CommandError(f"schema is {options['schema']!r}; expected one of {known}")
+        try:
+            run = runs.request(schema, seed=options["seed"])
+        except CaseloopError as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(f"run {run.pk} is queued")
+        if options["wait"]:
+            self._follow(run)
+
+    def _follow(self, run: Run) -> None:
+        while run.is_open:
+            time.sleep(1)
+            run.refresh_from_db()
+        if run.state != RunState.SUCCEEDED or run.version is None:
+            raise CommandError(f"run {run.pk} {run.state}: {run.failure}")
+        self.stdout.write(f"run {run.pk} succeeded: version {run.version.number}")

@@ -1,0 +1,63 @@
+"""The tables, one module for each group of nouns.
+
+    schemas      Schema, SchemaVersion, Policy
+    cases        Conversation, Case, CaseText, Flag
+    annotations  Annotator, Annotation, Label, Import
+    learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
+    sync         LabelStudioProject, LabelStudioTask, Outbox
+    audit        AuditEvent
+
+Rows of Annotation, ModelVersion, Promotion and AuditEvent are only ever added; a trigger in the database refuses the
+rest.
+"""
+
+from webapp.models.annotations import Annotation, Annotator, AnnotatorKind, Import, ImportState, Label, Origin
+from webapp.models.audit import AuditEvent
+from webapp.models.cases import Case, CaseState, CaseText, Conversation, Flag
+from webapp.models.learning import (
+    Evaluation,
+    HeadScore,
+    ModelKind,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    Run,
+    RunState,
+    Snapshot,
+    SnapshotRow,
+)
+from webapp.models.schemas import Policy, Schema, SchemaVersion
+from webapp.models.sync import LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose
+
+__all__ = [
+    "Annotation",
+    "Annotator",
+    "AnnotatorKind",
+    "AuditEvent",
+    "Case",
+    "CaseState",
+    "CaseText",
+    "Conversation",
+    "Evaluation",
+    "Flag",
+    "HeadScore",
+    "Import",
+    "ImportState",
+    "Label",
+    "LabelStudioProject",
+    "LabelStudioTask",
+    "ModelKind",
+    "ModelVersion",
+    "Origin",
+    "Outbox",
+    "OutboxPurpose",
+    "Policy",
+    "Prediction",
+    "Promotion",
+    "Run",
+    "RunState",
+    "Schema",
+    "SchemaVersion",
+    "Snapshot",
+    "SnapshotRow",
+]

@@ -1,0 +1,120 @@
+"""Cases, their texts, and the flags that ask for a person."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from ml.policy import FlagKind, Side
+from webapp.models.schemas import Schema
+
+
+class CaseState(models.TextChoices):
+    """Where a case stands in the loop."""
+
+    NEW = "new", "new"
+    PREDICTED = "predicted", "predicted"
+    ACCEPTED = "accepted", "accepted"
+    LABELLING = "labelling", "with annotators"
+    REVIEW = "review", "in review"
+    DECIDED = "decided", "decided"
+    WITHDRAWN = "withdrawn", "withdrawn"
+    ERASED = "erased", "erased"
+
+
+# A champion may still change what is said of these; nobody has decided them.
+OPEN_STATES = (CaseState.NEW, CaseState.PREDICTED, CaseState.ACCEPTED, CaseState.LABELLING, CaseState.REVIEW)
+
+
+class Conversation(models.Model):
+    """Cases that belong together in time: the messages of one customer."""
+
+    source = models.CharField(max_length=100)
+    external_id = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["source", "external_id"], name="one_conversation_by_external_id")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.external_id}"
+
+
+class Case(models.Model):
+    """One text to be labelled. The text itself is in a row of its own, so that it can be erased."""
+
+    schema = models.ForeignKey(Schema, on_delete=models.PROTECT, related_name="cases")
+    source = models.CharField(max_length=100)
+    external_id = models.CharField(max_length=200)
+    conversation = models.ForeignKey(Conversation, on_delete=models.PROTECT, null=True, related_name="cases")
+    state = models.CharField(max_length=10, choices=CaseState, default=CaseState.NEW)
+    side = models.CharField(max_length=10, choices=[(side.value, side.value) for side in Side])
+    is_audit = models.BooleanField(default=False)
+    metadata = models.JSONField(default=dict)
+    text_hash = models.CharField(max_length=64)
+    text_length = models.PositiveIntegerField()  # Characters
+    sent_at = models.DateTimeField(null=True)
+    received_at = models.DateTimeField()
+    current_prediction = models.ForeignKey("webapp.Prediction", on_delete=models.SET_NULL, null=True, related_name="+")
+    harm = models.FloatField(default=0.0)  # Expected harm of a mistake, by the current prediction
+    rank = models.FloatField(default=0.0)  # Place in every queue, higher first; see ml.policy.rank
+    revision = models.PositiveIntegerField(default=0)  # Grows with each decision; a stale form is told by it
+    predicting_until = models.DateTimeField(null=True)  # A worker predicts it until then, or has died
+    held_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="held_cases"
+    )
+    held_until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="one_case_by_external_id")]
+        indexes = [
+            models.Index(fields=["state", "-rank", "id"], name="queue_order"),
+            models.Index(fields=["schema", "state"], name="cases_by_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"case {self.pk}"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody has the case on their screen."""
+        return self.held_by_id is not None and self.held_until is not None and self.held_until > timezone.now()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has decided the case yet."""
+        return self.state in OPEN_STATES
+
+
+class CaseText(models.Model):
+    """The text of a case, and nothing else."""
+
+    case = models.OneToOneField(Case, on_delete=models.CASCADE, primary_key=True, related_name="stored_text")
+    text = models.TextField()
+
+    def __str__(self) -> str:
+        return f"text of case {self.case_id}"
+
+
+class Flag(models.Model):
+    """One reason why a case needs a person; `facts` holds the numbers that its sentence is made of."""
+
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="flags")
+    kind = models.CharField(max_length=20, choices=[(kind.value, kind.value.replace("_", " ")) for kind in FlagKind])
+    head = models.CharField(max_length=100, default="", blank=True)
+    facts = models.JSONField(default=dict)
+    raised_at = models.DateTimeField(auto_now_add=True)
+    resolved_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["case", "kind", "head"], condition=Q(resolved_at=None), name="one_open_flag_by_kind_and_head"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} on case {self.case_id}"

@@ -1,0 +1,72 @@
+"""What we know of Label Studio: its projects, which cases are there, and what still has to be sent."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from webapp.models.cases import Case
+from webapp.models.schemas import Schema, SchemaVersion
+
+
+class LabelStudioProject(models.Model):
+    """The Label Studio project of a schema, and how far its changes have been read."""
+
+    schema = models.OneToOneField(Schema, on_delete=models.PROTECT, related_name="label_studio_project")
+    schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT)
+    project = models.PositiveIntegerField()
+    # Whose answers Label Studio orders the tasks by
+    version = models.ForeignKey("webapp.ModelVersion", on_delete=models.PROTECT, null=True)
+    webhook_url = models.URLField(default="", blank=True)  # Where its webhook points
+    cursor = models.CharField(max_length=40, default="", blank=True)
+    polled_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(null=True)
+    failure = models.CharField(max_length=300, default="", blank=True)
+
+    def __str__(self) -> str:
+        return f"Label Studio project {self.project}"
+
+
+class LabelStudioTask(models.Model):
+    """A case that is in Label Studio. The case's id travels with it: Label Studio gives task ids to others again."""
+
+    case = models.OneToOneField(Case, on_delete=models.CASCADE, primary_key=True, related_name="label_studio_task")
+    project = models.ForeignKey(LabelStudioProject, on_delete=models.CASCADE, related_name="tasks")
+    task = models.PositiveIntegerField()
+    version = models.ForeignKey("webapp.ModelVersion", on_delete=models.PROTECT, null=True)  # Whose answers are shown
+    sent_at = models.DateTimeField(auto_now_add=True)
+    withdrawn_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"task {self.task} for case {self.case_id}"
+
+
+class OutboxPurpose(models.TextChoices):
+    """What has to reach Label Studio."""
+
+    PUSH = "push", "send the case"
+    REFRESH = "refresh", "show the answers of the version in use"
+    WITHDRAW = "withdraw", "take the case back"
+
+
+class Outbox(models.Model):
+    """One effect outside the database that is still to come, written with the decision that causes it."""
+
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="outbox")
+    purpose = models.CharField(max_length=10, choices=OutboxPurpose)
+    created_at = models.DateTimeField(auto_now_add=True)
+    due_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=0)
+    failure = models.CharField(max_length=300, default="", blank=True)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["case", "purpose"], condition=Q(sent_at=None), name="one_waiting_row_by_purpose"
+            )
+        ]
+        indexes = [models.Index(fields=["due_at"], condition=Q(sent_at=None), name="outbox_waiting")]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} case {self.case_id}"

@@ -1,0 +1,107 @@
+"""Runs, versions, and two versions beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ml.schema import Head
+from webapp.models import Evaluation, ModelVersion, Promotion, Run, Schema
+from webapp.queries import schemas
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One head of a challenger beside the champion, on the same cases."""
+
+    head: str
+    metric: str
+    n: int
+    challenger: float
+    champion: float | None
+    majority: float
+    ece: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """How much better the challenger is; None without a champion."""
+        return None if self.champion is None else self.challenger - self.champion
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaModels:
+    """What the models page shows of one schema."""
+
+    schema: Schema
+    champion: ModelVersion | None
+    open_run: Run | None
+    runs: tuple[Run, ...]
+    versions: tuple[ModelVersion, ...]
+    ledger: tuple[Promotion, ...]
+    labelled: int
+
+
+def overview() -> list[SchemaModels]:
+    """Return what the models page shows."""
+    found = []
+    for schema in Schema.objects.order_by("-name"):
+        runs = tuple(schema.runs.select_related("version", "requested_by").order_by("-id")[:10])
+        found.append(
+            SchemaModels(
+                schema=schema,
+                champion=schemas.champion(schema),
+                open_run=next((run for run in runs if run.is_open), None),
+                runs=runs,
+                versions=tuple(schema.model_versions.filter(kind="trained").order_by("-number")[:20]),
+                ledger=tuple(
+                    schema.promotions.select_related("version", "replaced", "promoted_by").order_by("-id")[:20]
+                ),
+                labelled=schema.cases.filter(labels__isnull=False).distinct().count(),
+            )
+        )
+    return found
+
+
+def compare(version: ModelVersion) -> tuple[Evaluation | None, ModelVersion | None, list[Comparison]]:
+    """Return the newest evaluation of a version, whom it was compared with, and the heads of both on those cases."""
+    evaluation = version.evaluations.select_related("snapshot").order_by("-id").first()
+    if evaluation is None:
+        return None, None, []
+    other = (
+        Evaluation.objects.filter(snapshot=evaluation.snapshot, version=evaluation.compared_with_id)
+        .select_related("version")
+        .first()
+    )
+    parsed = version.schema_version.parsed
+    rows = [
+        _row(head, evaluation.heads[head.key], other.heads.get(head.key) if other else None)
+        for head in parsed.heads
+        if head.key in evaluation.heads
+    ]
+    return evaluation, other.version if other else None, rows
+
+
+def _row(head: Head, found: dict[str, Any], other: dict[str, Any] | None) -> Comparison:
+    metric = "accuracy" if "accuracy" in found else "micro_f1"
+    return Comparison(
+        head=head.name,
+        metric="accuracy" if metric == "accuracy" else "micro F1",
+        n=found["n"],
+        challenger=found[metric],
+        champion=other[metric] if other else None,
+        majority=found["majority"],
+        ece=found.get("ece"),
+    )
+
+
+def report(version: ModelVersion) -> dict[str, Any]:
+    """Return what was known of a version when it was put in use, for the ledger."""
+    evaluation, other, rows = compare(version)
+    if evaluation is None:
+        return {}
+    return {
+        "snapshot": evaluation.snapshot_id,
+        "test_source": evaluation.snapshot.test_source,
+        "compared_with": other.pk if other else None,
+        "heads": [asdict(row) for row in rows],
+    }

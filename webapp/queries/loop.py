@@ -1,0 +1,81 @@
+"""How the loop stands: cases by state, the version in use, what waits and what works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.exceptions import OperationalError
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.db.models import Count
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from webapp.celery_app import app
+from webapp.models import Case, CaseState, LabelStudioProject, Outbox, Run, Schema
+from webapp.models.learning import OPEN_RUN_STATES
+from webapp.queries import pending, schemas
+
+
+def status() -> dict[str, Any]:
+    """Return what `loop_status --json` prints and the status page shows."""
+    return {
+        "schemas": {schema.name: _schema(schema) for schema in Schema.objects.order_by("name")},
+        "outbox": {
+            "waiting": Outbox.objects.filter(sent_at=None).count(),
+            "failing": Outbox.objects.filter(sent_at=None, attempts__gt=0).count(),
+        },
+        "label_studio": [_project(row) for row in LabelStudioProject.objects.select_related("schema")],
+    }
+
+
+def counts(schema: Schema) -> dict[str, int]:
+    """Return the number of cases in every state."""
+    found = dict(Case.objects.filter(schema=schema).values_list("state").annotate(n=Count("pk")))
+    return {state.value: found.get(state.value, 0) for state in CaseState}
+
+
+def engines() -> dict[str, str]:
+    """Return what is wrong with each engine that a web process needs, in words; the empty text where nothing is."""
+    found = {"database": "", "broker": ""}
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 1")
+    except DatabaseError as exc:
+        found["database"] = f"does not answer ({type(exc).__name__})"
+    try:
+        cache.set("caseloop:alive", 1, 5)
+    except (RedisError, OSError) as exc:
+        found["broker"] = f"does not answer ({type(exc).__name__})"
+    return found
+
+
+def workers(timeout_seconds: float = 1.0) -> list[str]:
+    """Return the names of the workers that answer in time."""
+    try:
+        answers = app.control.ping(timeout=timeout_seconds)
+    except (OperationalError, RedisError, OSError):
+        return []
+    return sorted(name for answer in answers or [] for name in answer)
+
+
+def _schema(schema: Schema) -> dict[str, Any]:
+    champion = schemas.champion(schema)
+    run = Run.objects.filter(schema=schema, state__in=OPEN_RUN_STATES).first()
+    return {
+        "title": schema.title,
+        "cases": counts(schema),
+        "waiting_for_prediction": pending.cases(schema).count(),
+        "champion": champion.number if champion else None,
+        "open_run": {"id": run.pk, "state": run.state, "progress": run.progress} if run else None,
+    }
+
+
+def _project(row: LabelStudioProject) -> dict[str, Any]:
+    age = (timezone.now() - row.polled_at).total_seconds() if row.polled_at else None
+    return {
+        "schema": row.schema.name,
+        "project": row.project,
+        "seconds_since_poll": round(age, 1) if age is not None else None,
+        "failure": row.failure,
+    }

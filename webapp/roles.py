@@ -1,0 +1,90 @@
+"""Who may open what: the one place where roles are named, and the one way to reach a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+
+from webapp.models import Case, CaseState
+
+
+class Role(StrEnum):
+    """The three roles; each is a group of that name."""
+
+    ANNOTATOR = "annotator"
+    SUPERVISOR = "supervisor"
+    ADMIN = "admin"
+
+
+STAFF = (Role.SUPERVISOR, Role.ADMIN)
+EVERYONE = tuple(Role)
+
+View = Callable[..., HttpResponse]
+
+
+def allow(*roles: Role) -> Callable[[View], View]:
+    """Let only people of the given roles through; who is not signed in is sent to the sign-in page."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            if not roles_of(request.user) & set(roles):
+                raise PermissionDenied(f"this page is for: {', '.join(roles)}")
+            return view(request, *args, **kwargs)
+
+        checked.roles = frozenset(roles)  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+def roles_of(user: AbstractBaseUser | AnonymousUser) -> set[Role]:
+    """Return the roles of a person. Asks the database once for each user object."""
+    if not isinstance(user, User):
+        return set()
+    known: set[Role] | None = getattr(user, "_caseloop_roles", None)
+    if known is None:
+        names = set(user.groups.values_list("name", flat=True))
+        known = {role for role in Role if role in names}
+        user._caseloop_roles = known  # type: ignore[attr-defined]
+    return known
+
+
+def person_of(request: HttpRequest) -> User:
+    """Return the person who is signed in, in a view that `allow` guards."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied("sign in first")
+    return request.user
+
+
+def visible_cases(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Case]:
+    """Return the cases that a person may see: supervisors and admins all, annotators those that they answered."""
+    roles = roles_of(user)
+    cases = Case.objects.exclude(state=CaseState.ERASED)
+    if roles & set(STAFF):
+        return cases
+    if Role.ANNOTATOR in roles and isinstance(user, User):
+        return cases.filter(annotations__annotator__user=user).distinct()
+    return cases.none()
+
+
+def case_for(user: AbstractBaseUser | AnonymousUser, pk: int) -> Case:
+    """Return one case if the person may see it.
+
+    Raises:
+        Http404: there is no such case, or it is not theirs; the answer does not tell which.
+    """
+    case = visible_cases(user).select_related("schema", "stored_text", "current_prediction__version", "held_by")
+    try:
+        return case.get(pk=pk)
+    except Case.DoesNotExist as exc:
+        raise Http404("no such case") from exc

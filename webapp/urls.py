@@ -1,0 +1,31 @@
+"""Addresses. Each view names the roles that may open it; tests walk this table with every role."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from webapp.views import cases, home, imports, models, webhooks
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("label/", home.label, name="label"),
+    path("label/<slug:schema>/open/", home.open_label_studio, name="open-label-studio"),
+    path("status/", home.status, name="status"),
+    path("healthz", home.alive, name="alive"),
+    path("readyz", home.ready, name="ready"),
+    path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
+    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("queue/", cases.queue_page, name="queue"),
+    path("queue/next/", cases.next_case, name="next-case"),
+    path("cases/<int:pk>/", cases.case_page, name="case"),
+    path("cases/<int:pk>/release/", cases.release, name="release"),
+    path("imports/", imports.import_list, name="imports"),
+    path("imports/<int:pk>/", imports.import_page, name="import"),
+    path("imports/<int:pk>/confirm/", imports.confirm, name="confirm-import"),
+    path("models/", models.overview, name="models"),
+    path("models/<slug:schema>/retrain/", models.retrain, name="retrain"),
+    path("models/runs/<int:pk>/", models.run_page, name="run"),
+    path("models/runs/<int:pk>/cancel/", models.cancel, name="cancel-run"),
+    path("models/versions/<int:pk>/", models.version_page, name="version"),
+    path("models/versions/<int:pk>/promote/", models.promote, name="promote"),
+    path("webhooks/label-studio/", webhooks.label_studio, name="label-studio-webhook"),
+]

@@ -1,0 +1,1 @@
+"""Pages. A view authenticates, parses, calls one action or query, and answers."""

@@ -1,0 +1,65 @@
+"""The home page of each role, and the state of the loop."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET
+
+from webapp.actions import people
+from webapp.models import LabelStudioProject
+from webapp.queries import labelling, loop
+from webapp.roles import EVERYONE, STAFF, Role, allow, person_of, roles_of
+
+
+@require_GET
+@allow(*EVERYONE)
+def home(request: HttpRequest) -> HttpResponse:
+    """Show what waits for this person."""
+    if roles_of(request.user) == {Role.ANNOTATOR}:
+        return redirect("label")
+    return render(request, "home.html", {"loop": loop.status(), "title": "Home"})
+
+
+@require_GET
+@allow(Role.ANNOTATOR)
+def label(request: HttpRequest) -> HttpResponse:
+    """Show an annotator what waits in Label Studio, and what they did."""
+    return render(request, "label.html", {"work": labelling.waiting(request.user), "title": "Label"})
+
+
+@require_GET
+@allow(Role.ANNOTATOR)
+def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
+    """Take an annotator into the Label Studio project of a schema, signed in."""
+    project = get_object_or_404(LabelStudioProject, schema__name=schema)
+    return redirect(people.label_studio_link(person_of(request), f"/projects/{project.project}/data"))
+
+
+@require_GET
+@allow(*STAFF)
+def status(request: HttpRequest) -> HttpResponse:
+    """Show cases by state and the health of the parts."""
+    context = {
+        "loop": loop.status(),
+        "engines": loop.engines(),
+        "workers": loop.workers(),
+        "label_studio_url": settings.LABEL_STUDIO_URL,
+        "title": "Status",
+    }
+    return render(request, "status.html", context)
+
+
+@require_GET
+def alive(request: HttpRequest) -> HttpResponse:
+    """Answer that the web process runs. For probes; says nothing else."""
+    return JsonResponse({"status": "alive"})
+
+
+@require_GET
+def ready(request: HttpRequest) -> HttpResponse:
+    """Answer whether the engines that pages need are there. For probes."""
+    engines = loop.engines()
+    is_ready = not any(engines.values())
+    return JsonResponse({"ready": is_ready, "engines": engines}, status=200 if is_ready else 503)

@@ -1,0 +1,54 @@
+"""Uploading files of cases."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from webapp.actions import uploads
+from webapp.errors import CaseloopError
+from webapp.forms import ImportForm
+from webapp.models import Import
+from webapp.roles import Role, allow, person_of
+
+
+@require_http_methods(["GET", "POST"])
+@allow(Role.ADMIN)
+def import_list(request: HttpRequest) -> HttpResponse:
+    """List the imports, and take a new file."""
+    form = ImportForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            row = uploads.receive(
+                given["file"], given["schema"], mapping=given["mapping"], source=given["source"], by=person_of(request)
+            )
+        except CaseloopError as exc:
+            form.add_error("file", str(exc))
+        else:
+            return redirect("import", pk=row.pk)
+    rows = Import.objects.select_related("schema", "created_by").order_by("-id")[:50]
+    context = {"form": form, "imports": rows, "title": "Imports"}
+    return render(request, "imports.html", context, status=422 if form.errors else 200)
+
+
+@require_GET
+@allow(Role.ADMIN)
+def import_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show the preview or the result of one import; its middle is fetched again while a worker is at it."""
+    row = get_object_or_404(Import.objects.select_related("schema"), pk=pk)
+    is_working = row.state in ("queued", "running") or (row.state == "previewed" and not row.report)
+    template = "import_report.html" if request.htmx else "import.html"  # type: ignore[attr-defined]
+    context = {"import": row, "report": row.report, "is_working": is_working, "title": f"Import {row.name}"}
+    return render(request, template, context)
+
+
+@require_POST
+@allow(Role.ADMIN)
+def confirm(request: HttpRequest, pk: int) -> HttpResponse:
+    """Import a previewed file."""
+    if not uploads.confirm(get_object_or_404(Import, pk=pk)):
+        messages.info(request, "This file is imported already.")
+    return redirect("import", pk=pk)

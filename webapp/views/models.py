@@ -1,0 +1,102 @@
+"""Trainings and versions."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from webapp.actions import promotions, runs
+from webapp.errors import CaseloopError
+from webapp.forms import PromotionForm
+from webapp.models import ModelKind, ModelVersion, Run, Schema
+from webapp.queries import learning
+from webapp.queries.schemas import champion
+from webapp.roles import STAFF, Role, allow, person_of, roles_of
+
+
+@require_GET
+@allow(*STAFF)
+def overview(request: HttpRequest) -> HttpResponse:
+    """Show, schema by schema, the version in use, the runs and the ledger."""
+    is_admin = Role.ADMIN in roles_of(request.user)
+    return render(request, "models.html", {"rows": learning.overview(), "is_admin": is_admin, "title": "Models"})
+
+
+@require_POST
+@allow(Role.ADMIN)
+def retrain(request: HttpRequest, schema: str) -> HttpResponse:
+    """Queue a training."""
+    row = get_object_or_404(Schema, name=schema)
+    try:
+        run = runs.request(row, by=person_of(request))
+    except CaseloopError as exc:
+        messages.error(request, str(exc))
+        return redirect("models")
+    return redirect("run", pk=run.pk)
+
+
+@require_GET
+@allow(*STAFF)
+def run_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show one run; its middle is fetched again while it is open."""
+    run = get_object_or_404(Run.objects.select_related("schema", "version", "requested_by"), pk=pk)
+    template = "run_progress.html" if request.htmx else "run.html"  # type: ignore[attr-defined]
+    return render(
+        request,
+        template,
+        {"run": run, "is_admin": Role.ADMIN in roles_of(request.user), "title": f"Run {run.pk}"},
+    )
+
+
+@require_POST
+@allow(Role.ADMIN)
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    """End an open run."""
+    if not runs.cancel(get_object_or_404(Run, pk=pk), by=person_of(request)):
+        messages.info(request, "This run has ended already.")
+    return redirect("run", pk=pk)
+
+
+@require_GET
+@allow(*STAFF)
+def version_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show one version beside the one that was in use when it was trained."""
+    version = get_object_or_404(
+        ModelVersion.objects.select_related("schema", "schema_version"), pk=pk, kind=ModelKind.TRAINED
+    )
+    evaluation, other, rows = learning.compare(version)
+    context = {
+        "version": version,
+        "evaluation": evaluation,
+        "other": other,
+        "rows": rows,
+        "is_champion": champion(version.schema) == version,
+        "is_admin": Role.ADMIN in roles_of(request.user),
+        "title": f"Version {version.number}",
+    }
+    return render(request, "version.html", context)
+
+
+@require_POST
+@allow(Role.ADMIN)
+def promote(request: HttpRequest, pk: int) -> HttpResponse:
+    """Put a version in use."""
+    version = get_object_or_404(ModelVersion.objects.select_related("schema"), pk=pk)
+    form = PromotionForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Say in a few words why this version is put in use.")
+        return redirect("version", pk=pk)
+    try:
+        promotions.promote(
+            version,
+            by=person_of(request),
+            reason=form.cleaned_data["reason"],
+            report=learning.report(version),
+        )
+    except CaseloopError as exc:
+        messages.error(request, str(exc))
+        return redirect("version", pk=pk)
+    messages.success(request, f"Version {version.number} is in use; open cases are predicted again.")
+    return redirect("models")
