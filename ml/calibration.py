@@ -121,10 +121,8 @@ def _parents(schema: Schema, head: Head) -> list[int]:
 
 def _sum_under(log_probs: Floats, parents: list[int], count: int) -> Floats:
     """Add up probabilities under each parent: (n_cases, n_labels) to (n_cases, count), in logarithms."""
-    sums = np.zeros((len(log_probs), count))
-    np.add.at(sums.T, parents, np.exp(log_probs).T)
-    result: Floats = np.log(np.maximum(sums, TINY**2))
-    return result
+    children = [np.flatnonzero(np.array(parents) == parent) for parent in range(count)]
+    return np.stack([np.logaddexp.reduce(log_probs[:, under], axis=1) for under in children], axis=1)
 
 
 def _answer_choice(

@@ -77,7 +77,8 @@ def save(trained: TrainedModel, folder: str | Path, *, data_hash: str = "") -> d
         save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, draft / HEADS)
         manifest = _manifest(trained, data_hash, draft)
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        draft.chmod(0o755)  # mkdtemp makes it private to this user, but another one may serve the model
+        draft.chmod(0o755)  # Private to this user until here, but another one may serve the model
+        (draft / HEADS).chmod(0o644)
         draft.rename(target)
     except OSError as exc:
         raise ModelFolderError(f"{target} cannot be written: {exc.strerror}") from exc

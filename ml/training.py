@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -229,13 +230,8 @@ def fit(
     Returns:
         The scores (K, n, C) of each head at that epoch, and which epoch it was, counted from 1.
     """
-    steps = -(-len(cases.phrases) // config.batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    warm_up = max(1, round(config.warm_up * config.epochs * steps))
-    left = config.epochs * steps - warm_up
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm_up, max(0.0, 1.0 - (step - warm_up) / max(1, left)))
-    )
+    schedule = _schedule(optimiser, config, config.epochs * -(-len(cases.phrases) // config.batch_size))
     weights = [target.weights(~is_held_out, config) for target in targets]
     best, best_epoch, kept = float("inf"), 0, _copy(network)
     logits = scores_of(network, cases, config)
@@ -262,6 +258,15 @@ def fit(
     return logits, best_epoch
 
 
+def _schedule(optimiser: torch.optim.Optimizer, config: TrainConfig, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Let the learning rate rise over the warm-up, and then fall to 0 in a straight line."""
+    warm_up = max(1, round(config.warm_up * steps))
+    left = max(1, steps - warm_up)
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm_up, max(0.0, 1.0 - (step - warm_up) / left))
+    )
+
+
 def _undo_weights(network: CaseModel, logits: dict[str, Tensor], target: Target, rarity: Tensor) -> None:
     """Take out of the scores what weighting rare labels put in, so that probabilities are those of real cases.
 
@@ -271,7 +276,7 @@ def _undo_weights(network: CaseModel, logits: dict[str, Tensor], target: Target,
     """
     shift = rarity.log()  # (K, C)
     with torch.no_grad():
-        network.layer(target.head.key).bias -= shift
+        network.layer(target.head.key).bias.sub_(shift)
     logits[target.head.key] = logits[target.head.key] - shift[:, None]
 
 
@@ -332,10 +337,8 @@ def _finish(
     epochs: int,
 ) -> TrainedModel:
     """Calibrate and measure on the held-out rows, and keep the last copy, which learnt from every row that it may."""
-    rows = is_held_out.any(dim=0).nonzero().flatten()
-    by = is_held_out[:, rows].int().argmax(dim=0)  # The copy that left the row out
-    held = {key: values[by, rows].double().numpy() for key, values in logits.items()}
-    labels = [truth[row] for row in rows.tolist()]
+    rows, held = _scores_by_strangers(logits, is_held_out)
+    labels = [truth[row] for row in rows]
     learnt = calibration.fit(schema, held, labels)
     given = calibration.predictions(schema, held, learnt)
     measured = [Example(id="", text="", labels=answers) for answers in labels]
@@ -353,6 +356,15 @@ def _finish(
         metrics=metrics.evaluate(schema, measured, given),
         epochs=epochs,
     )
+
+
+def _scores_by_strangers(
+    logits: Mapping[str, Tensor], is_held_out: Tensor
+) -> tuple[list[int], dict[str, NDArray[np.float64]]]:
+    """Return the rows that a copy left out, and their scores by that copy, (n_rows, C) for each head."""
+    rows = is_held_out.any(dim=0).nonzero().flatten()
+    copy = is_held_out[:, rows].int().argmax(dim=0)
+    return rows.tolist(), {key: values[copy, rows].double().numpy() for key, values in logits.items()}
 
 
 def _last(schema: Schema, network: CaseModel, width: int) -> CaseModel:

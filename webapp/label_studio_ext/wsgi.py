@@ -27,3 +27,7 @@ if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 
 application = get_wsgi_application()
+
+from label_studio_ext import admin  # noqa: E402 - after the settings above are in place
+
+admin.adopt_secrets()
