@@ -5,6 +5,7 @@ Every measure is between 0 and 1. Higher is better for all but the calibration e
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from typing import Any, TypeAlias
@@ -24,6 +25,17 @@ def accuracy(truth: Sequence[Hashable], answers: Sequence[Hashable]) -> float:
     """Return the share of answers that are right."""
     _check(truth, answers)
     return sum(true == answer for true, answer in zip(truth, answers, strict=True)) / len(truth)
+
+
+def accuracy_interval(accuracy: float, n: int) -> tuple[float, float]:
+    """Return the 95% interval of an accuracy measured on `n` items, both ends between 0 and 1.
+
+    Source: Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
+    """
+    z = 1.96
+    centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def micro_f1(truth: Sequence[Items], answers: Sequence[Items]) -> float:

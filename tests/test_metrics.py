@@ -70,3 +70,10 @@ def test_answers_without_confidence_have_no_calibration_error() -> None:
     rows = [Example(id="1", text="x", labels={"mood": ["calm"]})]
     found = metrics.evaluate(tiny.toy_schema(), rows, [{"mood": HeadPrediction(["calm"], None)}])
     assert found["mood"] == {"n": 1, "micro_f1": 1.0, "macro_f1": 1.0, "majority": 1.0, "ece": None}
+
+
+def test_the_interval_of_an_accuracy_is_wilsons() -> None:
+    # 81 of 263 is the worked example of Newcombe (1998), Statistics in Medicine 17, table I: 0.2553 to 0.3662
+    low, high = metrics.accuracy_interval(81 / 263, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert metrics.accuracy_interval(1.0, 10)[1] == 1.0

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, sync_playwright
 from psycopg.rows import dict_row
 
 from tests.engines import label_studio_template
+from webapp.demo import generate
 from webapp.engines import environment, label_studio
 from webapp.engines.folders import REPOSITORY, Folders
 
@@ -77,12 +78,23 @@ class Stack:
         raise AssertionError(f"waited {PATIENCE_SECONDS} s in vain for {what}\n{logs}")
 
 
-@pytest.fixture(scope="session")
+def write_calls(folder: Path, labelled: int, unlabelled: int, *more: dict[str, Any]) -> Path:
+    """Write a file of demo calls, so many of each, and some rows more."""
+    path = next(path for path in generate.write(folder / "demo") if path.name.startswith("helpline"))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    chosen = [row for row in rows if row.get("labels")][:labelled]
+    chosen += [row for row in rows if not row.get("labels")][:unlabelled]
+    file = folder / "calls.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in [*chosen, *more]))
+    return file
+
+
+@pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Start everything as `make run` does, but for the demo, in a folder of its own."""
+    """Start everything as `make run` does, but for the demo, in a folder of its own; one for each module of tests."""
     if not label_studio.is_installed():
         pytest.fail("Label Studio is not installed; `make test` installs it")
-    folders = Folders(REPOSITORY / "var" / f"test-e2e-{os.getpid()}")
+    folders = Folders(REPOSITORY / "var" / f"test-e2e-{os.getpid()}-{time.monotonic_ns()}")
     variables = {name: value for name, value in os.environ.items() if name not in OWN_ENGINES}
     variables |= {"CASELOOP_VAR": str(folders.var), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
     folders.create()

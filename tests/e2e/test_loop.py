@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import Stack
-from webapp.demo import generate
+from tests.e2e.conftest import Stack, write_calls
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.label_studio]
 
 LABELLED, UNLABELLED = 160, 30
+MARKER = "my goat ate the purple umbrella"  # Said in one case, and to be found nowhere but in the database
 
 
 def test_a_case_walks_all_the_way_round_the_loop(
@@ -36,6 +34,7 @@ def test_a_case_walks_all_the_way_round_the_loop(
     corrected = _review_and_correct(stack, pages["supervisor"], screenshots)
     _train_and_promote(stack, pages["admin"], screenshots, number=2)
     _the_new_version_learnt_from_them(stack, [*labelled, corrected])
+    _no_text_is_where_it_does_not_belong(stack)
 
 
 def _sign_in(browser: Browser, stack: Stack, name: str, password: str) -> Page:
@@ -51,14 +50,8 @@ def _sign_in(browser: Browser, stack: Stack, name: str, password: str) -> Page:
 def _import(stack: Stack, page: Page, tmp_path: Path, screenshots: Path) -> None:
     """An admin uploads labelled and unlabelled cases, sees the preview, and imports them."""
     stack.manage("register_schemas")
-    demo = tmp_path / "demo"
-    helpline = next(path for path in generate.write(demo) if path.name.startswith("helpline"))
-    rows = [json.loads(line) for line in helpline.read_text().splitlines()]
-    labelled = islice((row for row in rows if row.get("labels")), LABELLED)
-    unlabelled = islice((row for row in rows if not row.get("labels")), UNLABELLED)
-    file = tmp_path / "calls.jsonl"
-    file.write_text("\n".join(json.dumps(row) for row in [*labelled, *unlabelled]) + '\n{"id": "broken"}\n')
-
+    marked = {"id": "marked", "text": f"Agent: Helpline, hello?\nCaller: {MARKER}, and I do not know what to do."}
+    file = write_calls(tmp_path, LABELLED, UNLABELLED - 1, marked, {"id": "broken"})
     page.goto(f"{stack.url}/imports/")
     page.set_input_files("#id_file", file)
     page.click("button:has-text('Preview')")
@@ -219,3 +212,12 @@ def _the_new_version_learnt_from_them(stack: Stack, cases: list[int]) -> None:
         "where e.snapshot_id = (select snapshot_id from webapp_run order by id desc limit 1) order by v.number"
     )
     assert [row["number"] for row in compared] == [1, 2], "both versions were measured on the same cases"
+
+
+def _no_text_is_where_it_does_not_belong(stack: Stack) -> None:
+    """What a caller said is in no log, and has not passed through the broker."""
+    assert stack.rows("select case_id from webapp_casetext where text like %s", f"%{MARKER}%"), "it was imported"
+    places = [stack.folders.log, stack.folders.run, stack.folders.valkey]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".aof" for path in files), "what the broker held was looked at"
+    assert [path.name for path in files if MARKER.encode() in path.read_bytes()] == []

@@ -1,7 +1,7 @@
 """Keep Label Studio's admin as `var/env` describes them.
 
 Label Studio reads key and password only when it creates the admin. A folder of data that outlives its `var/env`, or is
-copied to another installation, would otherwise refuse all that Caseloop sends. Import this late: it needs Django set up.
+copied to another installation, would otherwise refuse all that Caseloop sends. It is imported once Django is set up.
 """
 
 import os

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ml import metrics
 from ml.schema import Head
 from webapp.models import Evaluation, ModelVersion, Promotion, Run, Schema
 from webapp.queries import schemas
@@ -19,6 +20,7 @@ class Comparison:
     n: int
     challenger: float
     champion: float | None
+    interval: tuple[float, float] | None  # Of the challenger, 95%
     majority: float
     ece: float | None
 
@@ -88,6 +90,7 @@ def _row(head: Head, found: dict[str, Any], other: dict[str, Any] | None) -> Com
         metric="accuracy" if metric == "accuracy" else "micro F1",
         n=found["n"],
         challenger=found[metric],
+        interval=metrics.accuracy_interval(found[metric], found["n"]) if metric == "accuracy" else None,
         champion=other[metric] if other else None,
         majority=found["majority"],
         ece=found.get("ece"),
