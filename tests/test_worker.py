@@ -1,0 +1,357 @@
+"""What workers do with models: real trainings of a tiny model, and predicting by whichever version is in use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml import metrics, policy, registry, training
+from ml.predictor import Predictor
+from ml.registry import ModelFolderError
+from ml.types import Example
+from tests import tiny
+from tests.conftest import case_named, change_policy
+from webapp import worker
+from webapp.actions import promotions, runs, schemas, snapshots
+from webapp.models import Case, CaseState, CaseText, Evaluation, ModelVersion, Run, RunState, Schema
+from webapp.roles import Role
+
+MARKER = "my stepfather locks the door"
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_encoder(tmp_path_factory.mktemp("tiny") / "encoder")
+
+
+@pytest.fixture
+def toy(db: None, settings: Any, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Schema:
+    """A schema whose labels are words of the text, a tiny encoder, and a process that has loaded no model yet."""
+    settings.ENCODER = str(encoder_folder)
+    settings.MODELS_DIR = tmp_path / "models"
+    monkeypatch.setattr(worker, "_kept", {})
+    schema = schemas.register(tiny.toy_schema()).schema
+    change_policy(schema, audit_share=0.0)
+    return schema
+
+
+@pytest.fixture
+def labelled(toy: Schema, import_rows: Callable[..., Any]) -> Schema:
+    """The toy schema with eighty labelled cases."""
+    report = import_rows(toy, *(row(case) for case in tiny.cases(80)))
+    assert report.new == 80
+    return toy
+
+
+@pytest.fixture
+def champion(labelled: Schema) -> ModelVersion:
+    """A version that was trained and is in use."""
+    version = train(labelled).version
+    promotions.promote(version, by=None, reason="the first")
+    return version
+
+
+def row(case: Example, *, prefix: str = "labelled") -> dict[str, object]:
+    return {"id": f"{prefix}-{case.id}", "text": case.text, "labels": case.labels}
+
+
+def train(schema: Schema) -> Run:
+    run = runs.request(schema)
+    worker.train(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def folder_of(version: ModelVersion) -> Path:
+    from django.conf import settings
+
+    return Path(settings.MODELS_DIR) / version.folder
+
+
+def test_cases(schema: Schema) -> list[Example]:
+    """The labelled cases that no version learns from."""
+    cases = Case.objects.filter(schema=schema, side=policy.Side.TEST).order_by("pk").select_related("stored_text")
+    return [
+        Example(str(case.pk), case.stored_text.text, dict(case.labels.values_list("head", "answer"))) for case in cases
+    ]
+
+
+test_cases.__test__ = False  # type: ignore[attr-defined]
+
+
+def figures(folder: Path, schema: Schema) -> dict[str, Any]:
+    """What a model folder scores, computed here once more."""
+    unseen = test_cases(schema)
+    return metrics.evaluate(tiny.toy_schema(), unseen, Predictor(folder).predict([case.text for case in unseen]))
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+def test_a_run_stores_a_version_its_folder_and_its_figures(labelled) -> None:
+    run = train(labelled)
+    version = run.version
+    assert (run.state, run.failure) == (RunState.SUCCEEDED, "")
+    assert run.started_at <= run.heartbeat_at <= run.finished_at
+    assert (version.kind, version.number, str(version.schema_version)) == ("trained", 1, "toy 1")
+    folder = folder_of(version)
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.safetensors"]
+    assert version.manifest_hash == registry.manifest_hash(folder)
+    assert version.manifest == registry.read_manifest(folder)
+    assert version.manifest["data_sha256"] == run.snapshot.digest
+    evaluation = Evaluation.objects.get()
+    assert (evaluation.version, evaluation.snapshot, evaluation.compared_with) == (version, run.snapshot, None)
+    assert evaluation.heads == figures(folder, labelled)
+    held_out = run.snapshot.rows.filter(side="test").count()
+    assert held_out == len(test_cases(labelled)) > 0
+    assert {head: found["n"] for head, found in evaluation.heads.items()} == dict.fromkeys(
+        ("place", "thing", "mood"), held_out
+    )
+
+
+def test_what_is_measured_on_is_not_learnt_from(labelled, monkeypatch) -> None:
+    learnt: list[str] = []
+    real = training.train
+
+    def noting(examples: list[Example], *args: Any, **rest: Any) -> Any:
+        learnt.extend(example.id for example in examples)
+        return real(examples, *args, **rest)
+
+    monkeypatch.setattr(training, "train", noting)
+    run = train(labelled)
+    measured = {case.id for case in test_cases(labelled)}
+    assert len(learnt) == len(set(learnt)) == 80 - len(measured)
+    assert set(learnt) & measured == set()
+    assert run.version.manifest["counts"]["train"]["place"] == len(learnt)
+
+
+def test_champion_and_challenger_are_measured_on_the_same_snapshot(labelled, champion, import_rows) -> None:
+    import_rows(labelled, *(row(case, prefix="more") for case in tiny.cases(60, seed=1)))
+    run = train(labelled)
+    assert (run.version.number, run.snapshot.rows.count()) == (2, 140)
+    first, second = Evaluation.objects.filter(snapshot=run.snapshot).order_by("version__number")
+    assert (first.version, second.version, second.compared_with) == (champion, run.version, champion)
+    assert first.heads == figures(folder_of(champion), labelled)
+    assert second.heads == figures(folder_of(run.version), labelled)
+    assert first.heads["place"]["n"] == second.heads["place"]["n"] == len(test_cases(labelled))
+    assert schemas_champion(labelled) == champion
+
+
+def test_a_run_without_cases_to_measure_on_still_stores_its_version(toy, import_rows) -> None:
+    seen = [case for case in tiny.cases(80) if not is_for_test(case)][:40]
+    import_rows(toy, *(row(case) for case in seen))
+    run = train(toy)
+    assert (run.state, run.snapshot.counts.get("test")) == (RunState.SUCCEEDED, None)
+    assert Evaluation.objects.get().heads == {}
+
+
+def test_a_case_whose_text_is_erased_meanwhile_is_left_out(labelled, monkeypatch) -> None:
+    take = snapshots.take
+
+    def erased_meanwhile(*args: Any) -> Any:
+        snapshot = take(*args)
+        CaseText.objects.filter(case__in=snapshot.rows.exclude(side="test").values("case")[:5]).delete()
+        return snapshot
+
+    monkeypatch.setattr(snapshots, "take", erased_meanwhile)
+    run = train(labelled)
+    learnt = run.snapshot.rows.exclude(side="test").count()
+    assert run.version.manifest["counts"]["train"]["place"] == learnt - 5
+
+
+def test_a_run_that_is_delivered_twice_trains_once(labelled, monkeypatch) -> None:
+    run = train(labelled)
+    ended = run.finished_at
+    monkeypatch.setattr(training, "train", must_not_happen)
+    worker.train(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.finished_at) == (RunState.SUCCEEDED, ended)
+    assert ModelVersion.objects.filter(kind="trained").count() == 1
+
+
+def test_a_run_that_was_cancelled_before_it_began_trains_nothing(labelled, person, monkeypatch) -> None:
+    run = runs.request(labelled)
+    runs.cancel(run, by=person(Role.ADMIN))
+    monkeypatch.setattr(training, "train", must_not_happen)
+    worker.train(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.started_at) == (RunState.CANCELLED, None)
+
+
+@pytest.mark.parametrize("is_trained", [False, True], ids=["while it trains", "after it trained"])
+def test_a_run_that_is_cancelled_stores_no_version(labelled, person, monkeypatch, is_trained) -> None:
+    admin = person(Role.ADMIN)
+    real = training.train
+
+    def cancelled(*args: Any, **rest: Any) -> Any:
+        found = real(*args, **rest) if is_trained else None
+        runs.cancel(Run.objects.get(), by=admin)
+        return found or real(*args, **rest)
+
+    monkeypatch.setattr(training, "train", cancelled)
+    run = train(labelled)
+    assert (run.state, run.version, run.snapshot, run.failure) == (RunState.CANCELLED, None, None, "")
+    assert list(ModelVersion.objects.filter(kind="trained")) == []
+    assert list(Evaluation.objects.all()) == []
+
+
+def test_a_run_with_too_little_to_learn_from_fails_in_words(toy, import_rows) -> None:
+    spans = {"names": [{"start": 0, "end": 3, "label": "NAME"}]}
+    import_rows(toy, *({"id": str(n), "text": f"the sea {n}", "labels": spans} for n in range(25)))
+    run = train(toy)
+    assert run.state == RunState.FAILED
+    assert run.failure == "no head has 8 labelled examples to learn from (place: 0, thing: 0, mood: 0)."
+
+
+def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labelled, monkeypatch, caplog) -> None:
+    def broken(examples: list[Example], *args: Any, **rest: Any) -> Any:
+        raise ValueError(f"cannot read {examples[0].text} {MARKER}")
+
+    monkeypatch.setattr(training, "train", broken)
+    run = runs.request(labelled)
+    with pytest.raises(ValueError, match="stepfather"):
+        worker.train(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.version) == (RunState.FAILED, None)
+    assert run.failure == "ValueError while training; the log of the training worker says where."
+    assert runs_again(labelled)
+
+
+def test_the_text_of_a_case_is_in_no_log_and_in_no_row_of_a_run(labelled, import_rows, champion, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    labels = {"place": "sea", "thing": "ship", "mood": []}
+    import_rows(labelled, *({"id": f"m{n}", "text": f"{MARKER} {n}", "labels": labels} for n in range(10)))
+    import_rows(labelled, {"id": "asked", "text": MARKER})
+    run = train(labelled)
+    worker.predict_cases(labelled.pk)
+    assert (run.state, case_named("asked").current_prediction.version) == (RunState.SUCCEEDED, champion)
+    said = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records]
+    stored = [run.failure, str(run.progress), str(run.version.manifest), str(list(run.snapshot.rows.values()))]
+    assert [line for line in [*said, *stored] if "stepfather" in line] == []
+
+
+# ------------------------------------------------------------------------------------------------------ predicting
+
+
+def test_before_any_training_the_definitions_answer_and_people_are_asked(toy, import_rows, sent) -> None:
+    import_rows(toy, {"id": "1", "text": "the ship was there"}, {"id": "2", "text": "then a road"})
+    worker.predict_cases(toy.pk)
+    for external_id in ("1", "2"):
+        case = case_named(external_id)
+        heads = case.current_prediction.heads
+        assert str(case.current_prediction.version) == "label definitions"
+        assert {head: found["confidence"] for head, found in heads.items()} == dict.fromkeys(("place", "thing", "mood"))
+        assert (case.state, case.predicting_until) == (CaseState.LABELLING, None)
+        assert set(case.flags.values_list("kind", "head")) == {("untrained", "place"), ("untrained", "thing")}
+
+
+def test_after_a_promotion_the_same_process_answers_by_the_champion(labelled, import_rows, sent) -> None:
+    import_rows(labelled, {"id": "asked", "text": "we saw the ship ship calm calm"})
+    worker.predict_cases(labelled.pk)
+    assert str(case_named("asked").current_prediction.version) == "label definitions"
+    version = train(labelled).version
+    worker.predict_cases(labelled.pk)
+    assert str(case_named("asked").current_prediction.version) == "label definitions"
+    promotions.promote(version, by=None, reason="it is better")
+    worker.predict_cases(labelled.pk)
+    found = case_named("asked").current_prediction
+    (expected,) = Predictor(folder_of(version)).predict(["we saw the ship ship calm calm"])
+    assert found.version == version
+    assert found.heads == {head: given.as_json() for head, given in expected.items()}
+    assert 0 < found.heads["place"]["confidence"] <= 1
+
+
+def test_the_next_champion_takes_over_in_the_same_process(labelled, champion, import_rows, sent) -> None:
+    import_rows(labelled, {"id": "asked", "text": "a hill"})
+    worker.predict_cases(labelled.pk)
+    assert case_named("asked").current_prediction.version == champion
+    second = train(labelled).version
+    promotions.promote(second, by=None, reason="another")
+    worker.predict_cases(labelled.pk)
+    assert case_named("asked").current_prediction.version == second
+    promotions.promote(champion, by=None, reason="back again")
+    worker.predict_cases(labelled.pk)
+    assert case_named("asked").current_prediction.version == champion
+
+
+def test_a_model_is_loaded_once_while_it_answers(labelled, champion, import_rows, sent, monkeypatch) -> None:
+    import_rows(labelled, {"id": "1", "text": "a hill"})
+    worker.predict_cases(labelled.pk)
+    monkeypatch.setattr(worker, "_load", must_not_happen)
+    import_rows(labelled, {"id": "2", "text": "a road"})
+    worker.predict_cases(labelled.pk)
+    assert case_named("2").current_prediction.version == champion
+
+
+def test_what_is_too_much_for_one_turn_is_sent_for_another(toy, import_rows, sent, monkeypatch) -> None:
+    monkeypatch.setattr(worker, "BATCH", 2)
+    monkeypatch.setattr(worker, "MOST_BATCHES", 2)
+    import_rows(toy, *({"id": str(n), "text": f"a ship {n}"} for n in range(5)))
+    sent.clear()
+    worker.predict_cases(toy.pk)
+    assert Case.objects.exclude(current_prediction=None).count() == 4
+    assert sent == [("predict_cases", toy.pk)]
+    worker.predict_cases(toy.pk)
+    assert Case.objects.exclude(current_prediction=None).count() == 5
+
+
+def test_cases_are_given_back_when_the_model_fails(toy, import_rows, sent, monkeypatch) -> None:
+    import_rows(toy, {"id": "1", "text": "a ship"})
+
+    class Broken:
+        def predict(self, texts: list[str]) -> Any:
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(worker, "_load", lambda version: Broken())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        worker.predict_cases(toy.pk)
+    case = case_named("1")
+    assert (case.state, case.current_prediction, case.predicting_until) == (CaseState.NEW, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("manifest.json", "another manifest than the one that was trained"), ("model.safetensors", "its SHA-256 differs")],
+)
+def test_a_model_folder_that_was_tampered_with_is_refused(
+    labelled, champion, import_rows, sent, monkeypatch, name, complaint
+) -> None:
+    monkeypatch.setattr(worker, "_kept", {})  # As after a restart
+    path = folder_of(champion) / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    import_rows(labelled, {"id": "asked", "text": "a ship"})
+    with pytest.raises(ModelFolderError, match=complaint):
+        worker.predict_cases(labelled.pk)
+    case = case_named("asked")
+    assert (case.current_prediction, case.predicting_until) == (None, None)
+    path.write_bytes(content)
+    worker.predict_cases(labelled.pk)
+    assert case_named("asked").current_prediction.version == champion
+
+
+# --------------------------------------------------------------------------------------------------- how it is done
+
+
+def must_not_happen(*args: Any, **rest: Any) -> None:
+    raise AssertionError("this must not happen")
+
+
+def is_for_test(case: Example) -> bool:
+    side = policy.side_of("import", f"labelled-{case.id}", is_audit=False, has_labels=True)
+    return side == policy.Side.TEST
+
+
+def schemas_champion(schema: Schema) -> ModelVersion | None:
+    from webapp.queries import schemas as in_force
+
+    return in_force.champion(schema)
+
+
+def runs_again(schema: Schema) -> bool:
+    """Whether the run that ended leaves room for the next one."""
+    return runs.request(schema).state == RunState.QUEUED
