@@ -72,7 +72,7 @@ def folder_of(version: ModelVersion) -> Path:
     return Path(settings.MODELS_DIR) / version.folder
 
 
-def test_cases(schema: Schema) -> list[Example]:
+def unseen_cases(schema: Schema) -> list[Example]:
     """The labelled cases that no version learns from."""
     cases = Case.objects.filter(schema=schema, side=policy.Side.TEST).order_by("pk").select_related("stored_text")
     return [
@@ -80,12 +80,9 @@ def test_cases(schema: Schema) -> list[Example]:
     ]
 
 
-test_cases.__test__ = False  # type: ignore[attr-defined]
-
-
 def figures(folder: Path, schema: Schema) -> dict[str, Any]:
     """What a model folder scores, computed here once more."""
-    unseen = test_cases(schema)
+    unseen = unseen_cases(schema)
     return metrics.evaluate(tiny.toy_schema(), unseen, Predictor(folder).predict([case.text for case in unseen]))
 
 
@@ -107,7 +104,7 @@ def test_a_run_stores_a_version_its_folder_and_its_figures(labelled) -> None:
     assert (evaluation.version, evaluation.snapshot, evaluation.compared_with) == (version, run.snapshot, None)
     assert evaluation.heads == figures(folder, labelled)
     held_out = run.snapshot.rows.filter(side="test").count()
-    assert held_out == len(test_cases(labelled)) > 0
+    assert held_out == len(unseen_cases(labelled)) > 0
     assert {head: found["n"] for head, found in evaluation.heads.items()} == dict.fromkeys(
         ("place", "thing", "mood"), held_out
     )
@@ -123,7 +120,7 @@ def test_what_is_measured_on_is_not_learnt_from(labelled, monkeypatch) -> None:
 
     monkeypatch.setattr(training, "train", noting)
     run = train(labelled)
-    measured = {case.id for case in test_cases(labelled)}
+    measured = {case.id for case in unseen_cases(labelled)}
     assert len(learnt) == len(set(learnt)) == 80 - len(measured)
     assert set(learnt) & measured == set()
     assert run.version.manifest["counts"]["train"]["place"] == len(learnt)
@@ -137,7 +134,7 @@ def test_champion_and_challenger_are_measured_on_the_same_snapshot(labelled, cha
     assert (first.version, second.version, second.compared_with) == (champion, run.version, champion)
     assert first.heads == figures(folder_of(champion), labelled)
     assert second.heads == figures(folder_of(run.version), labelled)
-    assert first.heads["place"]["n"] == second.heads["place"]["n"] == len(test_cases(labelled))
+    assert first.heads["place"]["n"] == second.heads["place"]["n"] == len(unseen_cases(labelled))
     assert schemas_champion(labelled) == champion
 
 
@@ -261,8 +258,14 @@ def test_after_a_promotion_the_same_process_answers_by_the_champion(labelled, im
     found = case_named("asked").current_prediction
     (expected,) = Predictor(folder_of(version)).predict(["we saw the ship ship calm calm"])
     assert found.version == version
-    assert found.heads == {head: given.as_json() for head, given in expected.items()}
-    assert 0 < found.heads["place"]["confidence"] <= 1
+    assert {head: given["answer"] for head, given in found.heads.items()} == {
+        "place": "sea",
+        "thing": "ship",
+        "mood": ["calm"],
+    }
+    for head, given in found.heads.items():
+        assert given["confidence"] == pytest.approx(expected[head].confidence)
+        assert given["probabilities"] == pytest.approx(expected[head].probabilities, abs=1e-6)
 
 
 def test_the_next_champion_takes_over_in_the_same_process(labelled, champion, import_rows, sent) -> None:

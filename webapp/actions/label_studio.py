@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate import client, config, payloads
-from annotate.errors import LabelStudioError, PayloadError
+from annotate.errors import AnnotateError, LabelStudioError, PayloadError
 from ml import types
 from webapp.actions import outbox, people, submissions
 from webapp.locks import only_one
@@ -55,9 +55,9 @@ def poll_all() -> None:
     if not settings.LABEL_STUDIO_URL:
         return
     for project in LabelStudioProject.objects.select_related("schema", "schema_version"):
-        with only_one(f"label studio {project.schema_id}") as is_mine, _telling(project):
+        with only_one(f"label studio {project.schema_id}") as is_mine:
             if is_mine:
-                with _connected() as label_studio:
+                with _telling(project), _connected() as label_studio:
                     _poll(label_studio, project)
 
 
@@ -75,7 +75,7 @@ def _deliver(schema: Schema, rows: list[Outbox]) -> None:
             _push(label_studio, project, by_purpose[OutboxPurpose.PUSH])
             _withdraw(label_studio, project, by_purpose[OutboxPurpose.WITHDRAW])
             _refresh(label_studio, project, by_purpose[OutboxPurpose.REFRESH])
-    except LabelStudioError as exc:
+    except AnnotateError as exc:
         logger.warning("outbox waits", extra={"schema": schema.name, "rows": len(rows), "error": str(exc)})
         outbox.mark_failed([row for row in rows if Outbox.objects.filter(pk=row.pk, sent_at=None).exists()], str(exc))
 
@@ -134,9 +134,8 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
     version = schemas.answering_version(project.schema)
     if not rows and project.version_id == version.pk:
         return
-    open_tasks = LabelStudioTask.objects.filter(
-        project=project, withdrawn_at=None, case__state=CaseState.LABELLING
-    ).select_related("case__current_prediction")
+    there = LabelStudioTask.objects.filter(project=project, withdrawn_at=None, case__state=CaseState.LABELLING)
+    open_tasks = list(there.select_related("case__current_prediction__version"))
     label_studio.replace_predictions(
         project.project,
         {
@@ -147,7 +146,9 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
         },
         str(version),
     )
-    open_tasks.update(version=version)
+    for row in open_tasks:  # Not all may have been answered by this version yet; those are refreshed once they are
+        row.version = row.case.current_prediction.version if row.case.current_prediction else None
+    LabelStudioTask.objects.bulk_update(open_tasks, ["version"])
     LabelStudioProject.objects.filter(pk=project.pk).update(version=version)
     outbox.mark_sent(rows)
 
