@@ -107,6 +107,8 @@ def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: 
     if is_audit:
         reasons.append(Reason(FlagKind.AUDIT))
     for key, threshold in policy.thresholds.items():
+        if key not in schema.by_key:
+            continue  # The policy is older than the schema, which dropped the head
         answer = prediction.get(key)
         if answer is None or answer.confidence is None:
             reasons.append(Reason(FlagKind.UNTRAINED, key))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any
 
 import celery
@@ -22,6 +24,7 @@ from tests.engines import NOBODY_LISTENS
 from webapp import tasks
 from webapp.actions import label_studio as sync
 from webapp.actions import promotions
+from webapp.locks import only_one
 from webapp.models import (
     Annotation,
     Case,
@@ -32,6 +35,7 @@ from webapp.models import (
     Outbox,
     Schema,
 )
+from webapp.roles import Role
 
 pytestmark = pytest.mark.label_studio
 
@@ -389,8 +393,6 @@ def test_an_annotation_of_an_audited_case_is_kept_as_blind(flagged, helpline_at,
 
 
 def test_an_annotation_is_by_the_person_of_ours_with_that_email(delivered, browser, label_studio, person) -> None:
-    from webapp.roles import Role
-
     user = person(Role.ANNOTATOR, "amina")
     number = somebody_else(label_studio)
     submit(browser, delivered, NEGLECT, completed_by=number)
@@ -635,33 +637,32 @@ def test_the_text_of_a_case_is_in_no_failure_and_in_no_log(flagged, settings, la
 # ------------------------------------------------------------------------------------------------------ how it is done
 
 
-def another_process_holding(schema: Schema) -> Any:
-    """Hold the lock of a schema's project from a connection of its own."""
-    from contextlib import contextmanager
+@contextmanager
+def another_process_holding(schema: Schema) -> Iterator[None]:
+    """Hold the lock of a schema's project, from a thread with a connection of its own."""
+    is_held, is_over = Event(), Event()
 
-    from webapp import locks
+    def hold() -> None:
+        with only_one(f"label studio {schema.pk}") as is_mine:
+            if is_mine:
+                is_held.set()
+            is_over.wait(30)
+        connection.close()
 
-    @contextmanager
-    def hold() -> Iterator[None]:
-        other = connection.copy()
-        mine, locks.connection = locks.connection, other  # type: ignore[attr-defined]
-        try:
-            with locks.only_one(f"label studio {schema.pk}") as is_held:
-                assert is_held
-                locks.connection = mine  # type: ignore[attr-defined]
-                yield
-                locks.connection = other  # type: ignore[attr-defined]
-        finally:
-            locks.connection = mine  # type: ignore[attr-defined]
-            other.close()
-
-    return hold()
+    thread = Thread(target=hold)
+    thread.start()
+    try:
+        assert is_held.wait(10)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def change_configuration(browser: httpx.Client) -> None:
     """Rename a label in the project, as any annotator may: Label Studio refuses what is filled in from then on."""
     address = f"/api/projects/{project_number()}/"
-    changed = browser.get(address).json()["label_config"].replace('value="2"', 'value="two"')
+    changed = browser.get(address).json()["label_config"].replace('alias="2"', 'alias="two"')
     browser.patch(address, json={"label_config": changed}).raise_for_status()
 
 

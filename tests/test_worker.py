@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as configured
 
 from ml import metrics, policy, registry, training
 from ml.predictor import Predictor
@@ -18,6 +19,7 @@ from tests.conftest import case_named, change_policy
 from webapp import worker
 from webapp.actions import promotions, runs, schemas, snapshots
 from webapp.models import Case, CaseState, CaseText, Evaluation, ModelVersion, Run, RunState, Schema
+from webapp.queries import schemas as in_force
 from webapp.roles import Role
 
 MARKER = "my stepfather locks the door"
@@ -67,9 +69,7 @@ def train(schema: Schema) -> Run:
 
 
 def folder_of(version: ModelVersion) -> Path:
-    from django.conf import settings
-
-    return Path(settings.MODELS_DIR) / version.folder
+    return Path(configured.MODELS_DIR) / version.folder
 
 
 def unseen_cases(schema: Schema) -> list[Example]:
@@ -135,7 +135,7 @@ def test_champion_and_challenger_are_measured_on_the_same_snapshot(labelled, cha
     assert first.heads == figures(folder_of(champion), labelled)
     assert second.heads == figures(folder_of(run.version), labelled)
     assert first.heads["place"]["n"] == second.heads["place"]["n"] == len(unseen_cases(labelled))
-    assert schemas_champion(labelled) == champion
+    assert in_force.champion(labelled) == champion
 
 
 def test_a_run_without_cases_to_measure_on_still_stores_its_version(toy, import_rows) -> None:
@@ -204,7 +204,7 @@ def test_a_run_with_too_little_to_learn_from_fails_in_words(toy, import_rows) ->
     assert run.failure == "no head has 8 labelled examples to learn from (place: 0, thing: 0, mood: 0)."
 
 
-def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labelled, monkeypatch, caplog) -> None:
+def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labelled, monkeypatch) -> None:
     def broken(examples: list[Example], *args: Any, **rest: Any) -> Any:
         raise ValueError(f"cannot read {examples[0].text} {MARKER}")
 
@@ -215,7 +215,7 @@ def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labe
     run.refresh_from_db()
     assert (run.state, run.version) == (RunState.FAILED, None)
     assert run.failure == "ValueError while training; the log of the training worker says where."
-    assert runs_again(labelled)
+    assert runs.request(labelled).state == RunState.QUEUED  # It leaves room for the next one
 
 
 def test_the_text_of_a_case_is_in_no_log_and_in_no_row_of_a_run(labelled, import_rows, champion, caplog) -> None:
@@ -347,14 +347,3 @@ def must_not_happen(*args: Any, **rest: Any) -> None:
 def is_for_test(case: Example) -> bool:
     side = policy.side_of("import", f"labelled-{case.id}", is_audit=False, has_labels=True)
     return side == policy.Side.TEST
-
-
-def schemas_champion(schema: Schema) -> ModelVersion | None:
-    from webapp.queries import schemas as in_force
-
-    return in_force.champion(schema)
-
-
-def runs_again(schema: Schema) -> bool:
-    """Whether the run that ended leaves room for the next one."""
-    return runs.request(schema).state == RunState.QUEUED
