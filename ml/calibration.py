@@ -70,10 +70,11 @@ def fit(schema: Schema, logits: Logits, truth: Sequence[Labels]) -> dict[str, He
 def predictions(schema: Schema, logits: Logits, calibration: Calibration) -> list[Prediction]:
     """Turn raw scores into what the model says of each case, heads in schema order."""
     marginals = choice_probabilities(schema, logits, calibration)
+    joint = _best_together(schema, marginals)
     columns: dict[str, list[HeadPrediction]] = {}
     for head in schema.heads:
         if head.kind == Kind.CHOICE and head.key in marginals:
-            columns[head.key] = _answer_choice(head, marginals, columns)
+            columns[head.key] = _answer_choice(head, marginals[head.key], joint[head.key], columns)
         elif head.kind == Kind.CHOICES and head.key in logits:
             columns[head.key] = _answer_choices(head, logits[head.key], calibration[head.key])
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -125,15 +126,30 @@ def _sum_under(log_probs: Floats, parents: list[int], count: int) -> Floats:
     return np.stack([np.logaddexp.reduce(log_probs[:, under], axis=1) for under in children], axis=1)
 
 
+def _best_together(schema: Schema, marginals: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return for each label how probable the best answer of its whole subtree is, in logarithms: (n_cases, n_labels).
+
+    So the chosen answers of a parent and its children are the most probable ones that are consistent, and not the best
+    child of the best parent: max-product where `choice_probabilities` is sum-product (Pearl 1988, section 5.1).
+    """
+    found = {key: np.log(np.maximum(probs, TINY)) for key, probs in marginals.items()}
+    for head in reversed([head for head in schema.of_kind(Kind.CHOICE) if head.key in marginals]):
+        if head.parent is not None and head.parent in marginals:
+            parents = np.array(_parents(schema, head))
+            count = marginals[head.parent].shape[1]
+            best = np.stack([found[head.key][:, parents == parent].max(axis=1) for parent in range(count)], axis=1)
+            found[head.parent] = found[head.parent] + best - np.log(np.maximum(marginals[head.parent], TINY))
+    return found
+
+
 def _answer_choice(
-    head: Head, marginals: Mapping[str, Floats], columns: Mapping[str, list[HeadPrediction]]
+    head: Head, probs: Floats, joint: Floats, columns: Mapping[str, list[HeadPrediction]]
 ) -> list[HeadPrediction]:
-    probs = marginals[head.key]
     allowed = np.ones_like(probs, dtype=bool)
     if head.parent is not None and head.parent in columns:
         parents = np.array([label.parent for label in head.labels])
         allowed = np.array([parents == above.answer for above in columns[head.parent]])
-    best = np.where(allowed, probs, -1.0).argmax(axis=1)
+    best = np.where(allowed, joint, -np.inf).argmax(axis=1)
     return [
         HeadPrediction(head.keys[index], float(row[index]), dict(zip(head.keys, row.tolist(), strict=True)))
         for index, row in zip(best, probs, strict=True)

@@ -111,3 +111,11 @@ def test_the_confidence_of_sets_agrees_with_how_often_they_are_right() -> None:
 def test_a_calibration_survives_json() -> None:
     learnt = HeadCalibration(2.0, {"calm": 0.3}, 0.9, -0.1)
     assert HeadCalibration(**learnt.as_json()) == learnt
+
+
+def test_the_answer_is_the_most_probable_consistent_pair_not_the_best_child_of_the_best_parent() -> None:
+    logits = {"place": np.log([[0.5, 0.5]]), "thing": np.log([[0.29, 0.23, 0.36, 0.12]])}
+    (said,) = calibration.predictions(SCHEMA, logits, PLAIN)
+    assert said["place"].probabilities == pytest.approx({"sea": 0.52, "land": 0.48})
+    assert (said["place"].answer, said["thing"].answer) == ("land", "hill")
+    assert (said["place"].confidence, said["thing"].confidence) == pytest.approx((0.48, 0.36))

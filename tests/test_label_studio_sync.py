@@ -198,6 +198,23 @@ def test_only_cases_that_are_with_annotators_arrive(flagged, helpline_at, browse
     assert cases_there(browser) == ["labelling"]
 
 
+def test_what_is_too_much_for_one_turn_goes_by_harm(flagged, browser, monkeypatch) -> None:
+    monkeypatch.setattr(sync, "MOST_AT_ONCE", 1)
+    flagged("less", sure=0.6)
+    flagged("more", sure=0.3)
+    sync.deliver()
+    assert (cases_there(browser), waiting()) == (["more"], [("less", "push")])
+    sync.deliver()
+    assert (cases_there(browser), waiting()) == (["less", "more"], [])
+
+
+def test_a_case_that_was_decided_before_it_was_sent_is_not_sent(flagged, browser) -> None:
+    flagged("1")
+    Case.objects.update(state=CaseState.DECIDED)
+    sync.deliver()
+    assert (cases_there(browser), waiting()) == ([], [])
+
+
 def test_people_are_served_the_case_of_most_harm_first(flagged, helpline_at, browser) -> None:
     flagged("some", sure=0.55)
     flagged("most", sure=0.25)
@@ -326,19 +343,15 @@ def test_the_answers_of_a_new_champion_take_the_place_of_the_old_ones(delivered,
 
 
 def test_the_order_follows_the_new_champion(flagged, helpline_at, browser) -> None:
-    flagged("a", sure=0.4)
-    flagged("b", sure=0.6)
+    for external_id, sure in (("a", 0.3), ("b", 0.4), ("c", 0.5)):
+        flagged(external_id, sure=sure)
     sync.deliver()
-    assert next_case(browser) == "a"
     champion = use(trained_version(helpline_at, 2))
-    predict(champion, "a", helpline_prediction(sure=0.65))
-    predict(champion, "b", helpline_prediction(sure=0.3))
+    for external_id, sure in (("a", 0.6), ("b", 0.5), ("c", 0.4)):
+        predict(champion, external_id, helpline_prediction(sure=sure))
     make_due()
     sync.deliver()
-    submit(browser, case_named("a"), NEGLECT)  # Label Studio serves what it has locked for somebody until they answer
-    flagged("c", sure=0.5)
-    sync.deliver()
-    assert next_case(browser) == "b"
+    assert next_case(browser) == "c"
 
 
 def test_a_case_that_the_champion_answers_after_its_promotion_reached_label_studio_is_refreshed(
