@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY = passive
 
 CHECKS = lint layout types imports migrations test
 # Checks that only read the code need settings, though nothing that runs.
-SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings SECRET_KEY=unused DATABASE_URL=postgresql:///unused REDIS_URL=unix:///unused
+SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
 .PHONY: help run test check format audit clean app development browser $(CHECKS)

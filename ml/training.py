@@ -183,6 +183,8 @@ class Target:
     def read(cls, head: Head, rows: Sequence[Example]) -> Target:
         """Take one head's labels from examples."""
         answers: list[Answer | None] = [row.labels.get(head.key) for row in rows]
+        if head.kind == Kind.CHOICE:  # A label that the schema has no more says nothing
+            answers = [answer if answer in head.keys else None for answer in answers]
         is_known = torch.tensor([answer is not None for answer in answers])
         if head.kind == Kind.CHOICE:
             places = {key: at for at, key in enumerate(head.keys)}

@@ -222,12 +222,39 @@ def test_a_form_without_its_revision_is_refused(case, desk, revision) -> None:
     assert "The form is not complete; open the case again." in answer.content.decode()
 
 
-def test_a_form_of_a_case_that_changed_is_refused_with_a_message(helpline, case, desk) -> None:
+def test_a_form_of_a_case_that_changed_is_refused_and_keeps_what_was_typed(helpline, case, desk) -> None:
     submissions.record(case, submission(helpline, "Wanjiru", {"priority": "3"}))
-    answer = decide(desk)
-    assert answer["Location"] == f"/cases/{case.pk}/"
-    assert "Somebody changed this case since you opened it" in desk.get(answer["Location"]).content.decode()
+    answer = decide(desk, note="called back at noon", priority="1")
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert "Somebody changed this case since you opened it" in page
+    assert "called back at noon" in page
+    assert 'name="priority" value="1" checked' in page
     assert list(Annotation.objects.filter(origin="review")) == []
+    case.refresh_from_db()
+    assert f'name="revision" value="{case.revision}"' in page, "saved again, it is taken"
+
+
+def test_a_faulty_form_of_a_case_that_changed_does_not_pass_for_a_fresh_one(helpline, case, desk) -> None:
+    submissions.record(case, submission(helpline, "Wanjiru", {"priority": "3"}))
+    page = decide(desk, main_category="", sub_category="").content.decode()
+    assert "Somebody changed this case since you opened it" in page
+
+
+def test_no_label_of_a_required_head_is_an_answer_only_when_it_is_said(customer_case, desk) -> None:
+    address = f"/cases/{customer_case.pk}/"
+    silent = desk.post(address, {"revision": "0"})
+    assert silent.status_code == 422
+    assert "has no answer; choose one." in silent.content.decode()
+    desk.post(address, {"revision": "0", "tags.none": "1"})
+    assert labels_of(customer_case) == {"tags": []}
+
+
+@pytest.fixture
+def customer_case(helpline, import_rows) -> Case:
+    import_rows(Schema.objects.get(name="customer"), {"id": "m1", "text": "Is this in stock?"})
+    Case.objects.filter(external_id="m1").update(state="review")
+    return case_named("m1")
 
 
 def test_entities_that_are_unticked_are_taken_out(case, desk) -> None:

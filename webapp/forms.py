@@ -16,6 +16,7 @@ from webapp.errors import UnreadableFile
 from webapp.models import Schema
 from webapp.queries.casepage import CasePage, HeadView
 
+NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
 
 
@@ -48,10 +49,11 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
         for view in page.heads
         if view.is_required and view.head.key not in labels and view.head.key not in {p.head for p in problems}
     ]
-    revision = form.get("revision", "")
-    if not revision.isdecimal():
+    sent = form.get("revision", "")
+    revision = int(sent) if sent.isdecimal() else NO_REVISION
+    if revision == NO_REVISION:
         errors.append("The form is not complete; open the case again.")
-    return Answered(labels, int(revision) if revision.isdecimal() else -1, form.get("note", "").strip(), tuple(errors))
+    return Answered(labels, revision, form.get("note", "").strip(), tuple(errors))
 
 
 def _value(view: HeadView, form: QueryDict) -> Any:
@@ -61,8 +63,8 @@ def _value(view: HeadView, form: QueryDict) -> Any:
         case Kind.CHOICE:
             return form.get(head.key)
         case Kind.CHOICES:
-            was_asked = view.is_required or any(option.is_chosen for option in view.options)
-            return form.getlist(head.key) or ([] if was_asked else None)
+            is_none = f"{head.key}.none" in form or any(option.is_chosen for option in view.options)
+            return form.getlist(head.key) or ([] if is_none else None)
         case Kind.SPANS:
             return _spans(form.getlist(head.key)) if view.spans and f"{head.key}.shown" in form else None
         case Kind.RUBRIC:

@@ -90,7 +90,14 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
 CELERY_TASK_IGNORE_RESULT = True  # What a task does is in the database
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {"webapp.tasks.train_model": {"queue": "train"}}
+CELERY_TASK_ROUTES = {
+    "webapp.tasks.train_model": {"queue": "train"},
+    # Beside predictions and imports, which may take minutes
+    **{
+        f"webapp.tasks.{name}": {"queue": "errands"}
+        for name in ("reap_runs", "sweep", "deliver_outbox", "poll_label_studio")
+    },
+}
 CELERY_TASK_ACKS_LATE = True  # Every task may be delivered twice; one lost with its worker is delivered again
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -102,13 +109,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_throttle": 1,
 }
 CELERY_BEAT_SCHEDULE = {
-    "reap silent runs": {"task": "webapp.tasks.reap_runs", "schedule": 10.0},
-    "sweep what was left unsent": {"task": "webapp.tasks.sweep", "schedule": 15.0},
-    "poll Label Studio": {"task": "webapp.tasks.poll_label_studio", "schedule": 10.0},
+    # One that waits longer than until the next is due is dropped: turns must not pile up behind long work
+    "reap silent runs": {"task": "webapp.tasks.reap_runs", "schedule": 10.0, "options": {"expires": 10}},
+    "sweep what was left unsent": {"task": "webapp.tasks.sweep", "schedule": 15.0, "options": {"expires": 15}},
+    "poll Label Studio": {"task": "webapp.tasks.poll_label_studio", "schedule": 10.0, "options": {"expires": 10}},
 }
 
 LABEL_STUDIO_URL = env.str("LABEL_STUDIO_URL", default="")
 LABEL_STUDIO_API_KEY = env.str("LABEL_STUDIO_API_KEY", default="")
+LABEL_STUDIO_TIMEOUT_SECONDS = 30  # Of one request; an import of 500 tasks takes two
 LABEL_STUDIO_WEBHOOK_SECRET = required("LABEL_STUDIO_WEBHOOK_SECRET") if LABEL_STUDIO_URL else ""
 LABEL_STUDIO_BRIDGE_SECRET = env.str("LABEL_STUDIO_BRIDGE_SECRET", default="")
 

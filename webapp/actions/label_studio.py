@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate import client, config, payloads
-from annotate.errors import AnnotateError, LabelStudioError, PayloadError
+from annotate.errors import AnnotateError, LabelStudioError, LabelStudioRefused, PayloadError
 from ml import types
 from webapp.actions import outbox, people, submissions
 from webapp.locks import only_one
@@ -36,6 +36,7 @@ from webapp.queries import schemas
 
 logger = logging.getLogger(__name__)
 
+BAD_REQUEST = 400
 MOST_AT_ONCE = 500  # Outbox rows in one turn
 
 
@@ -81,7 +82,9 @@ def _deliver(schema: Schema, rows: list[Outbox]) -> None:
 
 
 def _connected() -> client.Client:
-    return client.Client(settings.LABEL_STUDIO_URL, settings.LABEL_STUDIO_API_KEY)
+    return client.Client(
+        settings.LABEL_STUDIO_URL, settings.LABEL_STUDIO_API_KEY, timeout_seconds=settings.LABEL_STUDIO_TIMEOUT_SECONDS
+    )
 
 
 def _ensure_project(label_studio: client.Client, schema: Schema) -> LabelStudioProject:
@@ -104,9 +107,10 @@ def _ensure_project(label_studio: client.Client, schema: Schema) -> LabelStudioP
 
 def _push(label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]) -> None:
     """Send the cases that still are with annotators, most harm first."""
-    cases = [row.case for row in rows if row.case.state == CaseState.LABELLING]
-    tasks = label_studio.push(project.project, [_task(project, case) for case in cases])
-    for case in cases:
+    wanted = [row for row in rows if row.case.state == CaseState.LABELLING]
+    tasks, refused = _push_each_or_all(label_studio, project, wanted)
+    rows = [row for row in rows if row not in refused]
+    for case in (row.case for row in wanted if row not in refused):
         LabelStudioTask.objects.update_or_create(
             case=case,
             defaults={
@@ -121,12 +125,38 @@ def _push(label_studio: client.Client, project: LabelStudioProject, rows: list[O
     outbox.want_out(Case.objects.filter(pk__in=tasks).exclude(state=CaseState.LABELLING))  # Decided meanwhile
 
 
+def _push_each_or_all(
+    label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]
+) -> tuple[dict[str, int], list[Outbox]]:
+    """Send all at once, and one by one where Label Studio or the schema refuses: one bad case must not stop the rest.
+
+    Returns:
+        The task of each case that is there now, and the rows that were refused.
+    """
+    try:
+        return label_studio.push(project.project, [_task(project, row.case) for row in rows]), []
+    except (LabelStudioRefused, PayloadError) as exc:
+        if len(rows) == 1:
+            outbox.mark_failed(rows, str(exc))
+            return {}, rows
+        if isinstance(exc, LabelStudioRefused) and exc.status != BAD_REQUEST:
+            raise
+    tasks: dict[str, int] = {}
+    refused: list[Outbox] = []
+    for row in rows:
+        found, failed = _push_each_or_all(label_studio, project, [row])
+        tasks |= found
+        refused += failed
+    return tasks, refused
+
+
 def _withdraw(label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]) -> None:
     """Take back the cases that are not with annotators any more, but for those that somebody has begun."""
     case_ids = [str(row.case_id) for row in rows if row.case.state != CaseState.LABELLING]
     gone = label_studio.withdraw(project.project, case_ids).gone
     LabelStudioTask.objects.filter(case__in=[int(case_id) for case_id in gone]).update(withdrawn_at=timezone.now())
     outbox.mark_sent(rows)
+    outbox.want_in(Case.objects.filter(pk__in=case_ids, state=CaseState.LABELLING))  # Wanted again meanwhile
 
 
 def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import NoReturn
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -63,10 +64,7 @@ def decide(case: Case, user: User, *, answers: Labels, revision: int, note: str 
             Case.objects.select_for_update(of=("self",)).select_related("schema", "current_prediction").get(pk=case.pk)
         )
         if case.revision != revision:
-            raise StaleCase(
-                "Somebody changed this case since you opened it, so your answers were not saved. "
-                "Look at what changed, and decide again."
-            )
+            refuse_stale()
         submission = submissions.Submission(
             annotator=people.annotator_of(user),
             schema_version=schemas.newest_version(case.schema),
@@ -82,6 +80,18 @@ def decide(case: Case, user: User, *, answers: Labels, revision: int, note: str 
         case.revision += 1
         case.save(update_fields=["state", "held_by", "held_until", "revision"])
         audit.record(user, "case decided", f"case {case.pk}", changed=annotation.changed_heads)
+
+
+def refuse_stale() -> NoReturn:
+    """Say that a form is older than the case.
+
+    Raises:
+        StaleCase: always.
+    """
+    raise StaleCase(
+        "Somebody changed this case since you opened it, so your answers are not saved yet. "
+        "They are still here: look at the history, and save again if they hold."
+    )
 
 
 def _lease(case: Case, user: User) -> None:

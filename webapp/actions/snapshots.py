@@ -8,11 +8,14 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from ml.policy import Side
 from webapp.models import Case, CaseState, Label, SchemaVersion, Snapshot, SnapshotRow
 
 ENOUGH_AUDITS = 200
+# An audited case counts by what a person answered blind, not by what was imported, or changed once answers were seen
+NOT_BLIND = Q(case__is_audit=True) & (Q(rule__in=("import", "system")) | Q(annotation__prediction__isnull=False))
 
 
 @transaction.atomic
@@ -25,19 +28,18 @@ def take(version: SchemaVersion) -> Snapshot:
     """
     labels: dict[int, dict[str, Any]] = defaultdict(dict)
     heads = version.parsed.by_key
-    for label in Label.objects.filter(case__schema=version.schema).exclude(case__state=CaseState.ERASED).iterator():
+    known = Label.objects.filter(case__schema=version.schema).exclude(case__state=CaseState.ERASED)
+    for label in known.exclude(NOT_BLIND).iterator():
         if label.head in heads:
             labels[label.case_id][label.head] = label.answer
     cases = list(Case.objects.filter(pk__in=labels).order_by("pk"))
-    blind = _blindly_labelled(cases)
+    blind = {case.pk for case in cases if case.is_audit}
     by_audits = len(blind) >= ENOUGH_AUDITS
     rows = []
     for case in cases:
         is_test = case.side == Side.TEST
         if is_test and by_audits and case.pk not in blind:
             continue
-        if case.is_audit and case.pk not in blind:
-            continue  # Only imports have spoken of it so far, and an audit counts when a person answered it blind
         rows.append(SnapshotRow(case=case, side=case.side, text_hash=case.text_hash, labels=labels[case.pk]))
     content = [[row.case_id, row.side, row.text_hash, row.labels] for row in rows]
     digest = hashlib.sha256(json.dumps([version.digest, content], sort_keys=True).encode()).hexdigest()
@@ -54,12 +56,3 @@ def take(version: SchemaVersion) -> Snapshot:
             row.snapshot = snapshot
         SnapshotRow.objects.bulk_create(rows, batch_size=1000)
     return snapshot
-
-
-def _blindly_labelled(cases: list[Case]) -> set[int]:
-    """Return the audited cases that a person has answered."""
-    audits = [case.pk for case in cases if case.is_audit]
-    answered = (
-        Label.objects.filter(case__in=audits).exclude(rule__in=("import", "system")).values_list("case_id", flat=True)
-    )
-    return set(answered)

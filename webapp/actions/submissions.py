@@ -114,7 +114,7 @@ def _without_confidence(answer: Any) -> Any:
 def store(case: Case, submission: Submission) -> Annotation:
     """Add the row of a submission to a locked case; what follows is the business of the caller."""
     external = submission.external
-    shown = None if case.is_audit else case.current_prediction
+    shown = None if case.is_audit and case.is_open else case.current_prediction  # Audits are blind until decided
     return Annotation.objects.create(
         case=case,
         annotator=submission.annotator,

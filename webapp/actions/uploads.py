@@ -62,10 +62,16 @@ def preview(import_id: int) -> None:
         row = Import.objects.select_related("schema").get(pk=import_id)
         if not is_mine or row.state != ImportState.PREVIEWED or row.report:
             return
+        if not path_of(row).exists():
+            _fail(row, "the file is not kept any more; upload it again")
+            return
         try:
             imports.preview(row, path_of(row))
         except UnreadableFile as exc:
             _fail(row, str(exc))
+        except Exception as exc:
+            _fail(row, f"{type(exc).__name__} while reading; nothing was imported. The worker's log says where.")
+            raise
 
 
 def apply(import_id: int) -> None:

@@ -62,6 +62,7 @@ class HeadView:
     is_guess: bool
     is_labelled: bool
     is_required: bool
+    is_none: bool  # A `choices` head that was answered with no label at all
 
     @property
     def likely(self) -> tuple[Option, ...]:
@@ -146,6 +147,7 @@ def _view(
         is_guess=said is not None and confidence is None,
         is_labelled=label is not None,
         is_required=is_required,
+        is_none=answer == [],
     )
 
 

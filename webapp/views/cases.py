@@ -74,15 +74,20 @@ def _decide(request: HttpRequest, pk: int) -> HttpResponse:
     case = case_for(request.user, pk)
     page = casepage.page(case)
     form = forms.read_answers(page, request.POST)
-    if form.errors:
-        for error in form.errors:
-            messages.error(request, error)
-        return _show(request, casepage.page(case, chosen=form.answers), can_decide=True, note=form.note, status=422)
+    errors, status = list(form.errors), 422
     try:
-        reviews.decide(case, person_of(request), answers=form.answers, revision=form.revision, note=form.note)
+        if form.revision not in (case.revision, forms.NO_REVISION):
+            reviews.refuse_stale()
+        if not errors:
+            reviews.decide(case, person_of(request), answers=form.answers, revision=form.revision, note=form.note)
     except StaleCase as exc:
-        messages.error(request, str(exc))
-        return redirect("case", pk=pk)
+        case.refresh_from_db()
+        errors, status = [str(exc), *errors], 409
+    if errors:
+        for error in errors:
+            messages.error(request, error)
+        page = casepage.page(case, chosen=form.answers)
+        return _show(request, page, can_decide=True, note=form.note, status=status)
     messages.success(request, f"Case {case.external_id} is decided.")
     return next_case(request)
 

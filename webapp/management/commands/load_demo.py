@@ -16,7 +16,8 @@ from webapp import tasks
 from webapp.actions import imports, people, promotions, runs, schemas
 from webapp.demo import generate
 from webapp.errors import RunInProgress
-from webapp.models import Case, Run, RunState, Schema
+from webapp.locks import only_one
+from webapp.models import Import, ImportState, Run, RunState, Schema
 from webapp.queries.schemas import champion
 from webapp.roles import Role
 
@@ -42,25 +43,27 @@ class Command(BaseCommand):
         new = [role for role in Role if not User.objects.filter(username=role.value).exists()]
         if not new:
             return
-        lines = []
-        for role in new:
-            password = secrets.token_urlsafe(12)
-            people.create(role.value, email=f"{role.value}@caseloop.local", password=password, role=role)
-            lines.append(f"{role.value:<12} {password}")
+        passwords = {role: secrets.token_urlsafe(12) for role in new}
+        lines = [f"{role.value:<12} {password}" for role, password in passwords.items()]
+        # The file first: nobody must exist whose password is known nowhere
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a") as file:
             file.write("\n".join(lines) + "\n")
+        for role, password in passwords.items():
+            people.create(role.value, email=f"{role.value}@demo.caseloop.local", password=password, role=role)
         self.stdout.write(f"Three people can sign in (shown once; kept in {path}):")
         for line in lines:
             self.stdout.write(f"  {line}")
 
     def _load_cases(self) -> None:
-        if Case.objects.filter(source=SOURCE).exists():
+        done = set(Import.objects.filter(source=SOURCE, state=ImportState.DONE).values_list("name", flat=True))
+        if {"helpline_demo.jsonl", "customer_demo.jsonl"} <= done:
             return
         for path in generate.write(Path(settings.VAR_DIR) / "demo"):
             schema = Schema.objects.get(name=path.stem.removesuffix("_demo"))
             row = imports.open_import(schema, path, name=path.name, mapping={}, source=SOURCE, by=None)
-            report = imports.apply(row, path)
+            with only_one(f"import {row.pk}"):
+                report = imports.apply(row, path)
             self.stdout.write(f"Loaded {report.new} synthetic cases: {schema.title}")
 
     def _train_first_version(self, schema: Schema) -> None:
@@ -70,10 +73,15 @@ class Command(BaseCommand):
         self.stdout.write(f"Training the first model: {schema.title}")
         try:
             run = runs.request(schema)
-        except RunInProgress:
-            run = schema.runs.order_by("-id")[0]
+        except RunInProgress:  # An earlier start was killed while it trained; its run ends, one way or the other
+            run = self._wait(schema.runs.order_by("-id")[0])
+            if run.state != RunState.SUCCEEDED:
+                run = runs.request(schema)
         version = self._wait(run).version
-        if version is not None and champion(schema) is None:
+        if version is None:
+            run.refresh_from_db()
+            raise CommandError(f"the first training {run.state}: {run.failure}")
+        if champion(schema) is None:
             promotions.promote(version, by=None, reason="the first model of the demonstration")
         tasks.predict_cases.delay(schema.pk)
         self.stdout.write(f"Trained in {time.monotonic() - begun:.0f} s")
@@ -82,6 +90,4 @@ class Command(BaseCommand):
         while run.is_open:
             time.sleep(0.5)
             run.refresh_from_db()
-        if run.state != RunState.SUCCEEDED:
-            raise CommandError(f"the first training {run.state}: {run.failure}")
         return run
