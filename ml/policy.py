@@ -159,6 +159,9 @@ def is_audited(source: str, external_id: str, *, salt: str, share: float) -> boo
 def side_of(source: str, external_id: str, *, is_audit: bool, has_labels: bool) -> Side:
     """Give a case its side on arrival.
 
+    `external_id` is that of the conversation where the case belongs to one: what one customer writes is alike, and
+    would tell the model the answers of the test set if it stood on both sides.
+
     Audited cases are the test set. A fixed fifth of the cases that came with labels is held out beside them, for the
     time until enough audits are labelled. A tenth of the others is for validation.
     """

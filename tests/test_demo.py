@@ -28,7 +28,10 @@ def messages():
 
 
 def is_test(example):
-    return policy.side_of(example.source, example.id, is_audit=False, has_labels=True) == policy.Side.TEST
+    return (
+        policy.side_of(example.source, example.conversation or example.id, is_audit=False, has_labels=True)
+        == policy.Side.TEST
+    )
 
 
 def split(examples):

@@ -263,7 +263,12 @@ class _Writer:
             source=example.source,
             external_id=example.id,
             conversation=conversations.get((example.source, example.conversation)),
-            side=policy.side_of(example.source, example.id, is_audit=is_audit, has_labels=bool(example.labels)),
+            side=policy.side_of(
+                example.source,
+                example.conversation or example.id,
+                is_audit=is_audit,
+                has_labels=bool(example.labels),
+            ),
             is_audit=is_audit,
             metadata=example.metadata,
             text_hash=hash_of(example.text),

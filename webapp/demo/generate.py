@@ -47,20 +47,20 @@ def customer(seed: int = 0) -> Iterator[Example]:
     """Make messages of customers, conversation by conversation: first those with labels, then those without."""
     rng = Random(seed)  # noqa: S311 - texts, not secrets
     read, pools = schema.load("customer"), _pools()
-    numbers = {name: _external_ids("message", name) for name in pools}
-    conversations = count(1)
+    customers = {name: _external_ids("customer", name) for name in pools}
+    numbers = count(1)
     received = BEGIN
     for is_new, wanted in ((False, MESSAGES), (True, NEW_MESSAGES)):
         made = 0
         while made < wanted:
             name = "new" if is_new else "test" if rng.random() < HELD_OUT else "train"
-            conversation = f"customer-{next(conversations):03d}"
+            conversation = next(customers[name])
             received += timedelta(hours=rng.randint(1, 9))
             for text, tags in messages.conversation(read, pools[name]["customer"], rng):
                 received += timedelta(minutes=rng.randint(1, 40))
                 made += 1
                 yield Example(
-                    id=next(numbers[name]),
+                    id=f"message-{next(numbers):04d}",
                     text=text,
                     labels={} if is_new else {"tags": tags},
                     source=SOURCE,
