@@ -1,6 +1,7 @@
 """One line for each log record: the message is constant, the facts stand in `extra`.
 
-Only ids and numbers are let through: a case's text must not reach a log, and this is the second net for it.
+Facts are ids and numbers. A case's text must not be logged at all; that a long fact is cut to its length here is only a
+second net.
 """
 
 from __future__ import annotations
