@@ -166,6 +166,9 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
         return
     there = LabelStudioTask.objects.filter(project=project, withdrawn_at=None, case__state=CaseState.LABELLING)
     open_tasks = list(there.select_related("case__current_prediction__version"))
+    if not open_tasks:  # Label Studio refuses a version of which it has no prediction; the next push comes back here
+        outbox.mark_sent(rows)
+        return
     label_studio.replace_predictions(
         project.project,
         {
