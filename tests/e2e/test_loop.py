@@ -31,6 +31,7 @@ def test_a_case_walks_all_the_way_round_the_loop(
     _train_and_promote(stack, pages["admin"], screenshots, number=1)
     _cases_are_routed_with_a_reason(stack)
     labelled = _label_two_cases(stack, pages["annotator"], screenshots)
+    _answer_audits_blind(stack, pages["supervisor"], screenshots)
     corrected = _review_and_correct(stack, pages["supervisor"], screenshots)
     _train_and_promote(stack, pages["admin"], screenshots, number=2)
     _the_new_version_learnt_from_them(stack, [*labelled, corrected])
@@ -50,6 +51,7 @@ def _sign_in(browser: Browser, stack: Stack, name: str, password: str) -> Page:
 def _import(stack: Stack, page: Page, tmp_path: Path, screenshots: Path) -> None:
     """An admin uploads labelled and unlabelled cases, sees the preview, and imports them."""
     stack.manage("register_schemas")
+    stack.rows("update webapp_schema set audit_salt = 'one draw' returning id")  # The same cases are audited each time
     marked = {"id": "marked", "text": f"Agent: Helpline, hello?\nCaller: {MARKER}, and I do not know what to do."}
     file = write_calls(tmp_path, LABELLED, UNLABELLED - 1, marked, {"id": "broken"})
     page.goto(f"{stack.url}/imports/")
@@ -169,6 +171,26 @@ def _submit_task(page: Page, address: str, row: dict[str, Any], screenshots: Pat
     assert answered.value.json()["was_cancelled"] is False
 
 
+def _answer_audits_blind(stack: Stack, page: Page, screenshots: Path) -> None:
+    """A supervisor answers the audited cases in review, and one that waits for annotators, by the text alone."""
+    audits = "select id from webapp_case where is_audit and state = %s order by rank desc, id"
+    in_review, in_labelling = (stack.rows(audits, state) for state in ("review", "labelling"))
+    cases = [row["id"] for row in [*in_review, *in_labelling[:1]]]
+    assert cases
+    for case in cases:
+        page.goto(f"{stack.url}/cases/{case}/")
+        expect(page.locator("main")).to_contain_text("Answer from the text alone")
+        page.screenshot(path=screenshots / "audit.png", full_page=True)
+        assert page.locator("fieldset input:checked, fieldset meter").count() == 0
+        for head in ("sub_category", "priority"):
+            page.locator(f"#head-{head} input").first.check()
+        page.check("input[name='intervention.none']")
+        page.click("button:has-text('Save and next')")
+        page.wait_for_selector("text=is decided.")
+    answered = "select case_id from webapp_annotation where origin = 'review' and prediction_id is null order by id"
+    assert [row["case_id"] for row in stack.rows(answered)] == cases
+
+
 def _review_and_correct(stack: Stack, page: Page, screenshots: Path) -> int:
     """A supervisor takes the case that matters most, puts its category right, and is given the next one."""
     page.goto(f"{stack.url}/queue/")
@@ -188,8 +210,7 @@ def _review_and_correct(stack: Stack, page: Page, screenshots: Path) -> int:
     other.check()
     page.click("button:has-text('Save and next')")
     page.wait_for_selector("text=is decided.")
-    (annotation,) = stack.rows("select * from webapp_annotation where origin = 'review'")
-    assert annotation["case_id"] == case
+    (annotation,) = stack.rows("select * from webapp_annotation where origin = 'review' and case_id = %s", case)
     assert (annotation["answers"]["sub_category"], annotation["answers"]["main_category"]) == (wanted, parent)
     changed = {head for head in said if annotation["answers"][head] != said[head]["answer"]}
     assert "sub_category" in changed
