@@ -42,11 +42,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project as it stands. `fingerprint` tells whether anybody changed its configuration."""
+    """A project as it stands."""
 
     id: int
     title: str
-    fingerprint: str
     model_version: str
 
 
@@ -116,11 +115,6 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def health(self) -> str:
-        """Return the version of Label Studio, having made sure that it accepts our key."""
-        self._call(lambda sdk: sdk.users.whoami(request_options=NO_RETRY))
-        return str(self._json("GET", "api/version/")["release"])
-
     # ---- projects
 
     def ensure_project(self, title: str, xml: str, instructions: str, *, project: int | None = None) -> Project:
@@ -151,11 +145,7 @@ class Client:
     def get_project(self, project: int) -> Project:
         """Return a project as it stands now."""
         found = self._json("GET", f"api/projects/{project}/")
-        try:
-            fingerprint = config.fingerprint(found["label_config"])
-        except ValueError:
-            fingerprint = ""  # Not XML any more, so surely not what was set
-        return Project(found["id"], found["title"], fingerprint, found["model_version"] or "")
+        return Project(found["id"], found["title"], found["model_version"] or "")
 
     # ---- tasks
 
@@ -263,14 +253,6 @@ class Client:
     def users(self) -> list[User]:
         """Return everybody who can sign in."""
         return [User(user.id, user.email) for user in self._call(lambda sdk: sdk.users.list(request_options=NO_RETRY))]
-
-    def ensure_user(self, email: str, first_name: str, last_name: str) -> int:
-        """Return the id of the user with an e-mail address, who is created if need be."""
-        for user in self.users():
-            if user.email.casefold() == email.casefold():
-                return user.id
-        names = {"email": email, "username": email, "first_name": first_name, "last_name": last_name}
-        return int(self._json("POST", "api/users/", json=names)["id"])
 
     # ---- how it is said
 

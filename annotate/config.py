@@ -7,13 +7,12 @@ a choice into results and shows its `value`, so results hold keys, and names may
 
 from __future__ import annotations
 
-import hashlib
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from xml.etree.ElementTree import Element, ParseError, SubElement, canonicalize, indent, tostring
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
 
 from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
@@ -124,19 +123,6 @@ def check(xml: str) -> list[str]:
         unknown = [value for value in tag.get("whenChoiceValue", "").split(",") if value not in values[condition]]
         problems += [f"a block depends on {value!r}, which {condition!r} does not offer" for value in unknown]
     return problems
-
-
-def fingerprint(xml: str) -> str:
-    """Return a hash of a configuration that does not depend on its layout; whoever changed it there changed this.
-
-    Raises:
-        ValueError: this is not XML.
-    """
-    try:
-        plain = tostring(fromstring(xml), encoding="unicode")
-    except (ParseError, DefusedXmlException) as exc:
-        raise ValueError(f"not an XML configuration: {type(exc).__name__}") from exc
-    return hashlib.sha256(canonicalize(plain, strip_text=True).encode()).hexdigest()
 
 
 def guidelines(schema: Schema) -> str:

@@ -113,11 +113,6 @@ def evaluate_head(head: Head, truth: Sequence[Answer], given: Sequence[HeadPredi
     }
 
 
-def main_metric(head: Head) -> str:
-    """Return the name of the measure that stands for a head."""
-    return "accuracy" if head.kind == Kind.CHOICE else "micro_f1"
-
-
 def items(answer: Answer) -> frozenset[Hashable]:
     """Return what an answer holds, for comparison: its labels, or its spans as (start, end, label)."""
     if isinstance(answer, str):

@@ -185,17 +185,6 @@ def test_check_finds(old: str, new: str, problem: str) -> None:
     assert any(problem in found for found in config.check(broken))
 
 
-def test_the_fingerprint_ignores_layout_but_not_values() -> None:
-    xml = config.build(schemas.load("customer"))
-    assert config.fingerprint(xml.replace("  <", "<").replace(">\n", ">\n\n")) == config.fingerprint(xml)
-    assert config.fingerprint(xml.replace("Deal-seeker", "Deal-hunter")) != config.fingerprint(xml)
-
-
-def test_the_fingerprint_of_what_is_not_xml_is_an_error() -> None:
-    with pytest.raises(ValueError, match="not an XML configuration"):
-        config.fingerprint("<View>")
-
-
 def test_guidelines_escape_what_a_schema_holds() -> None:
     head = Head("a", "<b>A</b>", Kind.CHOICES, "1 < 2?", (Label("x", "X", "x"),))
     schema = replace(_one_head(head), title="T & T", guidelines="One\nline.\n\n<script>alert(1)</script>")

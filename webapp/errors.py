@@ -1,7 +1,6 @@
 """Every error that a page or command shows to the person who caused it.
 
 CaseloopError
-├── NotAllowed          the person's role does not permit it
 ├── StaleCase           the case changed since the form was opened
 ├── RunInProgress       one training at a time for a schema
 ├── NotEnoughLabels     training needs more
@@ -12,10 +11,6 @@ CaseloopError
 
 class CaseloopError(Exception):
     """Base class: the message is fit to show to the person who asked."""
-
-
-class NotAllowed(CaseloopError):
-    """The person's role does not permit it."""
 
 
 class StaleCase(CaseloopError):
