@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeAlias
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypeVar
 
 from annotate import config
 from annotate.config import Control
@@ -23,6 +23,10 @@ from ml.types import Answer, Labels, Prediction, Rubric, Span
 
 Region: TypeAlias = dict[str, Any]  # One entry of a result, as Label Studio writes it
 Json: TypeAlias = Mapping[str, Any]
+T = TypeVar("T")
+
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # Stands for a moment that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class AnnotationReceived:
 
     `labels` is empty for a skipped case (`was_cancelled`): skipping sends whatever was filled in before, which nobody
     confirmed. `origins` counts, per head, how many regions stayed as predicted ("prediction"), were mended
-    ("prediction-changed") or were made by hand ("manual"). `result` is what was received, without copies of the text.
+    ("prediction-changed") or were made by hand ("manual"). `problems` say what could not be read, in words that are
+    never those of the case. `result` is what was received, without copies of the text.
     """
 
     project: int
@@ -135,33 +140,47 @@ def labels_of(schema: Schema, result: Sequence[Any], text: str) -> tuple[Labels,
 
 
 def annotation_of(schema: Schema, found_task: Json, annotation: Json) -> AnnotationReceived:
-    """Return an annotation out of the JSON of its task and its own.
+    """Return an annotation out of the JSON of its task and its own. What of it cannot be read is among its problems.
 
     Raises:
-        PayloadError: a field that every annotation has is missing or of the wrong type.
+        PayloadError: it does not tell which annotation it is, and of what.
     """
+    problems: list[Problem] = []
+
+    def read(what: str, of: Callable[[], T]) -> T | None:
+        try:
+            return of()
+        except UNREADABLE:  # Their messages would quote what was received
+            problems.append(Problem("", f"the {what} cannot be read"))
+            return None
+
+    text = read("text of the task", lambda: str(found_task["data"][config.TEXT])) or ""
+    result = read("result", lambda: list(annotation["result"] or [])) or []
+    labels, faults = read("result", lambda: labels_of(schema, result, text)) or ({}, [])
+    origins = read("result", lambda: _origins(schema, result)) or {}
+    comment = read("comment", lambda: _comment(result)) or ""
+    was_cancelled = read("mark of a skip", lambda: bool(annotation["was_cancelled"])) or False
+    created_at = read("moment it was made", lambda: _moment(annotation["created_at"])) or NEVER
+    updated_at = read("moment it was changed", lambda: _moment(annotation["updated_at"])) or NEVER
+    lead_time = read("time it took", lambda: _seconds(annotation.get("lead_time")))
     try:
-        result = list(annotation["result"] or [])
-        was_cancelled = bool(annotation["was_cancelled"])
-        labels, problems = labels_of(schema, result, found_task["data"][config.TEXT])
-        lead_time = annotation.get("lead_time")
         return AnnotationReceived(
             project=int(annotation.get("project") or found_task["project"]),
             id=int(annotation["id"]),
             task=int(found_task["id"]),
             case_id=str(found_task["data"][config.CASE_ID]),
             completed_by=_user_id(annotation.get("completed_by")),
-            created_at=_moment(annotation["created_at"]),
-            updated_at=_moment(annotation["updated_at"]),
+            created_at=created_at,
+            updated_at=updated_at,
             was_cancelled=was_cancelled,
-            lead_time=None if lead_time is None else float(lead_time),
+            lead_time=lead_time,
             labels={} if was_cancelled else labels,
-            problems=() if was_cancelled else tuple(problems),
-            comment=_comment(result),
-            origins=_origins(schema, result),
+            problems=() if was_cancelled else (*problems, *faults),
+            comment=comment,
+            origins=origins,
             result=tuple(_without_text(region) for region in result if isinstance(region, Mapping)),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+    except UNREADABLE as exc:
         # Without the cause: its message would quote what was received.
         raise PayloadError(f"annotation {annotation.get('id')!r} cannot be read ({type(exc).__name__})") from None
 
@@ -314,7 +333,7 @@ def _answers_above(
 def _comment(result: Sequence[Any]) -> str:
     said: list[str] = []
     for region in result:
-        if region["from_name"] == config.COMMENT_NAME:
+        if isinstance(region, Mapping) and region.get("from_name") == config.COMMENT_NAME:
             said += region["value"]["text"]
     return "\n".join(said)
 
@@ -323,8 +342,9 @@ def _origins(schema: Schema, result: Sequence[Any]) -> dict[str, dict[str, int]]
     heads = {control.name: control.head.key for control in config.controls(schema)}
     counts: dict[str, Counter[str]] = {}
     for region in result:
-        if isinstance(region, Mapping) and region.get("from_name") in heads and region.get("origin"):
-            counts.setdefault(heads[region["from_name"]], Counter())[str(region["origin"])] += 1
+        name = region.get("from_name") if isinstance(region, Mapping) else None
+        if isinstance(name, str) and name in heads and region.get("origin"):
+            counts.setdefault(heads[name], Counter())[str(region["origin"])] += 1
     return {key: dict(found) for key, found in counts.items()}
 
 
@@ -339,6 +359,10 @@ def _without_text(region: Json) -> Region:
 def _user_id(user: object) -> int | None:
     found = user.get("id") if isinstance(user, Mapping) else user
     return found if isinstance(found, int) else None
+
+
+def _seconds(written: Any) -> float | None:
+    return None if written is None else float(written)
 
 
 def _moment(written: object) -> datetime:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from annotate import config, payloads
 from annotate.errors import PayloadError
 from ml import schema as schemas
+from ml.answers import Problem
 from ml.schema import Head, Kind, Schema
 from ml.types import Answer, HeadPrediction, Labels
 from tests.test_annotate_config import QUICK, schemas_of_any_kind
@@ -315,18 +316,65 @@ def test_the_annotator_may_be_given_as_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "problem"),
     [
-        {"created_at": "yesterday"},
-        {"updated_at": "2026-03-01T10:00:00"},
-        {"result": 3},
-        {"lead_time": "long"},
-        {"id": None},
-        {"result": [_region(config.COMMENT_NAME, "textarea")]},
+        ({"created_at": "yesterday"}, "the moment it was made cannot be read"),
+        ({"updated_at": "2026-03-01T10:00:00"}, "the moment it was changed cannot be read"),
+        ({"was_cancelled": ...}, "the mark of a skip cannot be read"),
+        ({"lead_time": "long"}, "the time it took cannot be read"),
     ],
 )
-def test_an_annotation_that_cannot_be_read_is_a_payload_error_without_its_content(changes: dict[str, Any]) -> None:
-    with pytest.raises(PayloadError) as caught:
-        payloads.annotation_of(HELPLINE, FOUND_TASK, _annotation(**changes))
+def test_answers_are_kept_though_something_beside_them_cannot_be_read(changes: dict[str, Any], problem: str) -> None:
+    found = {key: value for key, value in _annotation(**changes).items() if value is not ...}
+    received = payloads.annotation_of(HELPLINE, FOUND_TASK, found)
+    assert received.problems == (Problem("", problem),)
+    assert received.labels == payloads.annotation_of(HELPLINE, FOUND_TASK, _annotation()).labels
+
+
+def test_answers_are_kept_though_the_comment_cannot_be_read() -> None:
+    result = [_region("priority", "choices", choices=["1"]), _region(config.COMMENT_NAME, "textarea")]
+    received = payloads.annotation_of(HELPLINE, FOUND_TASK, _annotation(result=result))
+    assert (received.labels, received.comment) == ({"priority": "1"}, "")
+    assert received.problems == (Problem("", "the comment cannot be read"),)
+
+
+@pytest.mark.parametrize("result", [3, ...], ids=["number", "missing"])
+def test_an_annotation_without_a_result_has_a_problem_and_no_labels(result: Any) -> None:
+    found = {key: value for key, value in _annotation(result=result).items() if value is not ...}
+    received = payloads.annotation_of(HELPLINE, FOUND_TASK, found)
+    assert (received.id, received.labels) == (31, {})
+    assert received.problems == (Problem("", "the result cannot be read"),)
+
+
+def test_a_moment_that_cannot_be_read_is_the_same_each_time() -> None:
+    found = _annotation(updated_at=None)
+    assert payloads.annotation_of(HELPLINE, FOUND_TASK, found).updated_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+SECRET = "locks the door"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"result": [{"from_name": SECRET, "type": SECRET, "value": SECRET}]},
+        {"result": [{"from_name": [SECRET], SECRET: SECRET}]},
+        {"result": [_region("priority", "choices", choices=[SECRET]), SECRET]},
+        {"result": [_region("entities", "labels", start=0, end=999, labels=["NAME"], text=SECRET)]},
+        {"result": [_region(config.COMMENT_NAME, SECRET, text=3, note=SECRET)]},
+        {"result": {SECRET: SECRET}, "updated_at": SECRET, "created_at": SECRET, "lead_time": SECRET},
+    ],
+)
+def test_problems_never_quote_what_was_received(changes: dict[str, Any]) -> None:
+    received = payloads.annotation_of(HELPLINE, FOUND_TASK, _annotation(**changes))
+    assert len(received.problems) > 0
+    assert SECRET not in str(received.problems)
+
+
+@pytest.mark.parametrize("missing", ["id", "case_id"])
+def test_an_annotation_that_does_not_tell_what_it_is_is_a_payload_error_without_its_content(missing: str) -> None:
+    task = {**FOUND_TASK, "data": {key: value for key, value in FOUND_TASK["data"].items() if key != missing}}
+    found = {key: value for key, value in _annotation().items() if key != missing}
+    with pytest.raises(PayloadError, match="cannot be read") as caught:
+        payloads.annotation_of(HELPLINE, task, found)
     assert caught.value.__cause__ is None
-    assert "cannot be read" in str(caught.value)
