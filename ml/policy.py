@@ -41,6 +41,7 @@ class FlagKind(StrEnum):
     AUDIT = "audit"
     ESCALATION = "escalation"
     LOW_RATING = "low_rating"
+    INVALID = "invalid"
 
 
 class Side(StrEnum):

@@ -26,7 +26,7 @@ def record(helpline: Schema, import_rows: Callable[..., Any]) -> None:
     import_rows(helpline, {"id": "1", "text": "a"})
     version = trained_version(helpline)
     case = predict(version, "1", helpline_prediction(sure=0.6))
-    submissions.record(case, submission(helpline, "Wanjiru", {"priority": "2"}))
+    submissions.record(case, submission(helpline, "Wanjiru", {"priority": "2"}, shown=case.current_prediction))
     promotions.promote(version, by=None, reason="the first")
 
 

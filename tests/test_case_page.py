@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
+from ml.answers import Problem
 from ml.types import HeadPrediction
 from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
 from webapp.actions import people, reviews, submissions
@@ -91,6 +94,24 @@ def test_guesses_of_an_untrained_version_are_called_guesses(helpline, import_row
     assert "30%" not in page
 
 
+def test_the_page_reads_the_flags_of_its_case_once(case, desk) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        page = desk.get(f"/cases/{case.pk}/").content.decode()
+    assert "▲ may be urgent" in page
+    assert len([query for query in asked if 'FROM "webapp_flag"' in query["sql"]]) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["open", "audited"])
+def test_the_page_says_that_an_annotator_called_the_case_urgent(helpline, import_rows, desk, share) -> None:
+    change_policy(helpline, audit_share=share)
+    import_rows(helpline, {"id": "1", "text": TEXT})
+    case = predict(trained_version(helpline), "1", helpline_prediction(sure=0.62))
+    submissions.record(case, submission(helpline, "Wanjiru", ANSWERS | {"priority": "1"}))
+    page = desk.get(f"/cases/{case.pk}/").content.decode()
+    assert "why: an annotator answered Priority 1 Critical" in page
+    assert "▲ may be urgent" in page
+
+
 def test_labels_stand_before_what_the_model_says(helpline, case) -> None:
     submissions.record(case, submission(helpline, "Wanjiru", {"main_category": "GBV"}))
     (main, *_) = casepage.page(case_named("1")).heads
@@ -125,9 +146,9 @@ def test_html_in_texts_notes_names_and_problems_is_shown_as_text(helpline, impor
     spans = [{"start": 8, "end": 8 + len(script), "label": "NAME"}]
     import_rows(helpline, {"id": script, "text": f"Caller: {script}", script: script, "labels": {"entities": spans}})
     case = case_named(script)
-    said = submission(helpline, script, {"priority": "1"}, note=script, problems=[script])
+    said = submission(helpline, script, {"priority": "1"}, note=script, problems=[Problem("", script)])
     submissions.record(case, said)
-    for address in (f"/cases/{case.pk}/", "/queue/?state=new"):
+    for address in (f"/cases/{case.pk}/", "/queue/?state=review"):
         assert script not in desk.get(address).content.decode()
 
 
@@ -139,7 +160,7 @@ def test_a_blind_page_shows_neither_what_the_model_said_nor_what_the_import_said
         assert words not in page.split('<form method="post" aria-label')[1], words
     shown = casepage.page(audited)
     assert [option.key for head in shown.heads for option in head.options if option.is_chosen] == []
-    assert (shown.history, shown.version, {head.spans for head in shown.heads}) == ((), "", {()})
+    assert (shown.history, shown.shown, {head.spans for head in shown.heads}) == ((), None, {()})
     main = shown.heads[0]
     assert [option.key for option in main.options] == list(main.head.keys)  # Not in the order of the model's answers
 
@@ -237,8 +258,43 @@ def test_a_form_of_a_case_that_changed_is_refused_and_keeps_what_was_typed(helpl
 
 def test_a_faulty_form_of_a_case_that_changed_does_not_pass_for_a_fresh_one(helpline, case, desk) -> None:
     submissions.record(case, submission(helpline, "Wanjiru", {"priority": "3"}))
-    page = decide(desk, main_category="", sub_category="").content.decode()
-    assert "Somebody changed this case since you opened it" in page
+    faulty = decide(desk, main_category="", sub_category="")
+    assert (faulty.status_code, faulty.context["revision"]) == (422, 0)
+    mended = decide(desk, revision=faulty.context["revision"])
+    assert mended.status_code == 409
+    assert "Somebody changed this case since you opened it" in mended.content.decode()
+
+
+def test_a_review_names_the_prediction_that_was_on_the_page(helpline, case, desk) -> None:
+    seen = desk.get(f"/cases/{case.pk}/").context["page"].shown
+    assert seen == case.current_prediction
+    later = predict(trained_version(helpline, 2), "1", helpline_prediction("GBV", "Sexual Violence", urgent=0.5))
+    assert later.current_prediction != seen
+    decide(desk, prediction=seen.pk, priority="1")
+    review = Annotation.objects.get()
+    assert (review.prediction, review.changed_heads) == (seen, ["priority"])
+
+
+def test_a_review_of_a_page_without_a_prediction_names_none(case, desk) -> None:
+    decide(desk, prediction="")
+    assert Annotation.objects.get().prediction is None
+
+
+def test_a_prediction_of_another_case_is_refused(helpline, import_rows, case, desk) -> None:
+    import_rows(helpline, {"id": "2", "text": "b"})
+    other = predict(trained_version(helpline, 2), "2", helpline_prediction()).current_prediction
+    for value in (other.pk, 10**30, "x"):
+        answer = decide(desk, prediction=value)
+        assert answer.status_code == 422
+        assert "The form is not complete; open the case again." in answer.content.decode()
+        assert f'name="prediction" value="{case.current_prediction.pk}"' in answer.content.decode()
+    assert list(Annotation.objects.all()) == []
+
+
+def test_a_blind_review_names_no_prediction_whatever_the_form_says(audited, desk) -> None:
+    assert 'name="prediction" value=""' in desk.get(f"/cases/{audited.pk}/").content.decode()
+    decide(desk, prediction=audited.current_prediction.pk)
+    assert Annotation.objects.get(origin="review").prediction is None
 
 
 def test_no_label_of_a_required_head_is_an_answer_only_when_it_is_said(customer_case, desk) -> None:

@@ -81,7 +81,7 @@ def test_a_decided_case_cannot_be_taken(in_review, person) -> None:
 def test_a_decision_makes_the_labels_closes_the_flags_and_lets_the_case_go(in_review, person) -> None:
     supervisor = person(Role.SUPERVISOR)
     case = reviews.take_next(supervisor)
-    reviews.decide(case, supervisor, answers=ANSWERS, revision=0, note="clear")
+    reviews.decide(case, supervisor, answers=ANSWERS, revision=0, shown=case.current_prediction, note="clear")
     found = case_named("c")
     assert (found.state, found.held_by, found.held_until, found.revision) == (CaseState.DECIDED, None, None, 1)
     labels = {label.head: (label.answer, label.rule) for label in found.labels.all()}
@@ -95,7 +95,8 @@ def test_a_decision_makes_the_labels_closes_the_flags_and_lets_the_case_go(in_re
 def test_a_decision_is_in_the_audit_log_without_a_text(in_review, person) -> None:
     supervisor = person(Role.SUPERVISOR)
     case = case_named("c")
-    reviews.decide(case, supervisor, answers=ANSWERS, revision=0, note="a private word")
+    shown = case.current_prediction
+    reviews.decide(case, supervisor, answers=ANSWERS, revision=0, shown=shown, note="a private word")
     event = AuditEvent.objects.get(action="case decided")
     assert (event.actor, event.subject, event.facts) == (supervisor, f"case {case.pk}", {"changed": ["priority"]})
 

@@ -187,7 +187,8 @@ def test_a_new_version_replaces_the_flags_of_the_one_before(helpline, case, vers
 def test_a_new_version_leaves_a_disagreement_in_review(helpline, case, version) -> None:
     predict(version, "1", helpline_prediction(**UNSURE))
     for number, answer in enumerate(["VANE", "GBV"]):
-        submissions.record(case, submission(helpline, f"person {number}", {"main_category": answer}, id=number))
+        answers = {"main_category": answer, "sub_category": "Child Neglect", "priority": "2"}
+        submissions.record(case, submission(helpline, f"person {number}", answers, id=number))
     found = predict(trained_version(helpline, 2), "1", helpline_prediction(**SURE))
     assert found.state == CaseState.REVIEW
     assert open_flags(found) == [(FlagKind.DISAGREEMENT, "main_category", {})]

@@ -13,7 +13,7 @@ from ml.schema import Head, Kind
 from ml.types import Labels
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
-from webapp.models import Schema
+from webapp.models import Prediction, Schema
 from webapp.queries.casepage import CasePage, HeadView
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
@@ -26,6 +26,7 @@ class Answered:
 
     answers: Labels
     revision: int
+    shown: Prediction | None
     note: str
     errors: tuple[str, ...]
 
@@ -51,9 +52,11 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     ]
     sent = form.get("revision", "")
     revision = int(sent) if sent.isdecimal() else NO_REVISION
-    if revision == NO_REVISION:
+    named = form.get("prediction", "")
+    prediction = page.case.predictions.filter(pk=int(named)).first() if named.isdecimal() else None
+    if revision == NO_REVISION or (named and prediction is None):
         errors.append("The form is not complete; open the case again.")
-    return Answered(labels, revision, form.get("note", "").strip(), tuple(errors))
+    return Answered(labels, revision, prediction, form.get("note", "").strip(), tuple(errors))
 
 
 def _value(view: HeadView, form: QueryDict) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from annotate import client, payloads
-from tests.conftest import case_named, change_policy
+from tests.conftest import case_named, change_policy, helpline_prediction, predict, trained_version
 from tests.label_studio.conftest import (
     ABUSE,
     HELPLINE,
@@ -43,7 +43,7 @@ def test_polling_alone_brings_an_annotation_back_once(delivered, browser) -> Non
     assert (annotation.case, annotation.answers, annotation.problems) == (delivered, ABUSE, [])
     assert (annotation.external_project, annotation.external_id) == (project_number(), number)
     assert (annotation.seconds, annotation.origin, annotation.is_skip) == (12.5, "label_studio", False)
-    assert annotation.changed_heads == ["sub_category"]
+    assert (annotation.prediction, annotation.changed_heads) == (delivered.current_prediction, ["sub_category"])
     assert str(annotation.schema_version) == "helpline 1"
     assert labels_of(delivered) == ABUSE
     assert case_named("1").state == CaseState.DECIDED
@@ -67,6 +67,23 @@ def test_an_annotation_of_an_audited_case_is_kept_as_blind(flagged, helpline_at,
     sync.poll_all()
     annotation = Annotation.objects.get()
     assert (annotation.prediction, annotation.changed_heads, labels_of(case)) == (None, [], ABUSE)
+
+
+def test_an_annotation_names_the_prediction_that_its_task_showed(delivered, helpline_at, browser) -> None:
+    later = predict(trained_version(helpline_at, 2), "1", helpline_prediction("VANE", "Physical Abuse", sure=0.5))
+    assert waiting() == [("1", "refresh")]  # What people see is still what the version before said
+    submit(browser, delivered, ABUSE)
+    sync.poll_all()
+    annotation = Annotation.objects.get()
+    assert later.current_prediction != delivered.current_prediction
+    assert (annotation.prediction, annotation.changed_heads) == (delivered.current_prediction, ["sub_category"])
+
+
+def test_an_annotation_that_leaves_a_head_out_sends_the_case_to_review(delivered, browser) -> None:
+    submit(browser, delivered, {"main_category": "VANE", "sub_category": "Child Neglect"})
+    sync.poll_all()
+    assert Annotation.objects.get().problems == ["priority has no answer"]
+    assert case_named("1").state == CaseState.REVIEW
 
 
 def test_an_annotation_is_by_the_person_of_ours_with_that_email(delivered, browser, person) -> None:
@@ -128,15 +145,15 @@ def test_a_skip_never_becomes_a_label(delivered, browser) -> None:
 def test_an_edit_supersedes_what_was_said_before(delivered, browser) -> None:
     number = submit(browser, delivered, NEGLECT)
     sync.poll_all()
-    edit = {"result": payloads.result_of(HELPLINE, {**ABUSE, "priority": "1"})}
+    edit = {"result": payloads.result_of(HELPLINE, {**ABUSE, "priority": "3"})}
     browser.patch(f"/api/annotations/{number}/", json=edit).raise_for_status()
     for _ in range(2):
         sync.poll_all()
     first, second = Annotation.objects.order_by("id")
-    assert (first.answers, second.answers) == (NEGLECT, {**ABUSE, "priority": "1"})
+    assert (first.answers, second.answers) == (NEGLECT, {**ABUSE, "priority": "3"})
     assert (second.supersedes, second.external_id) == (first, number)
     assert second.external_updated_at > first.external_updated_at
-    assert labels_of(delivered) == {**ABUSE, "priority": "1"}
+    assert labels_of(delivered) == {**ABUSE, "priority": "3"}
     assert case_named("1").state == CaseState.DECIDED
 
 
@@ -196,7 +213,7 @@ def test_an_answer_outside_the_schema_is_kept_as_a_problem_and_not_as_a_label(de
     known = {"main_category": "VANE", "sub_category": "Child Neglect"}
     assert (annotation.answers, labels_of(delivered)) == (known, known)
     assert annotation.problems == ["priority has a label that is not in the schema"]
-    assert case_named("1").state == CaseState.LABELLING
+    assert case_named("1").state == CaseState.REVIEW
 
 
 def test_a_task_that_somebody_put_there_themselves_is_left_alone(delivered, browser) -> None:

@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
 from ml.policy import FlagKind, Reason
 from webapp.models import Case, Flag
 
+BY_ANNOTATOR = {"by": "annotator"}  # Among the facts of what a person called urgent
 # Raised by routing, and so replaced when another version answers; the others stay until a person has decided.
-BY_MODEL = (FlagKind.LOW_CONFIDENCE, FlagKind.UNTRAINED, FlagKind.URGENT)
+OF_MODEL = Q(kind__in=(FlagKind.LOW_CONFIDENCE, FlagKind.UNTRAINED, FlagKind.URGENT)) & ~Q(facts__has_key="by")
+# Raised by people, or about them: no prediction takes a case with one of these out of review
+OF_PEOPLE = ~OF_MODEL & ~Q(kind=FlagKind.AUDIT)
 
 
 def replace_by_model(reasons: dict[int, Iterable[Reason]]) -> None:
     """Put the reasons of a new prediction in the place of those of the one before, for several cases by id."""
-    Flag.objects.filter(case__in=reasons, kind__in=BY_MODEL, resolved_at=None).update(resolved_at=timezone.now())
+    Flag.objects.filter(OF_MODEL, case__in=reasons, resolved_at=None).update(resolved_at=timezone.now())
     Flag.objects.bulk_create(
         [
             Flag(case_id=case_id, kind=reason.kind, head=reason.head or "", facts=dict(reason.facts))
             for case_id, found in reasons.items()
             for reason in found
         ],
-        ignore_conflicts=True,  # An audit flag that is still open stays as it is
+        ignore_conflicts=True,  # An audit flag that is still open stays as it is, and so does what a person raised
     )
 
 
 def raise_flag(case: Case, kind: FlagKind, *, head: str = "", facts: dict[str, Any] | None = None) -> None:
-    """Raise one flag, unless it is open already."""
+    """Raise one flag by what people said, unless it is open already; one that the model raised gives way to it."""
+    case.flags.filter(OF_MODEL, kind=kind, head=head, resolved_at=None).update(resolved_at=timezone.now())
     Flag.objects.bulk_create([Flag(case=case, kind=kind, head=head, facts=facts or {})], ignore_conflicts=True)
 
 

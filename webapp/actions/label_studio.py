@@ -30,6 +30,7 @@ from webapp.models import (
     Origin,
     Outbox,
     OutboxPurpose,
+    Prediction,
     Schema,
 )
 from webapp.queries import schemas
@@ -225,8 +226,8 @@ def _store(project: LabelStudioProject, case: Case, task: client.ChangedTask, em
             continue
         external = submissions.External(received.project, received.id, received.updated_at)
         if not submissions.is_stored(external):
-            submissions.record(case, _submission(project, received, external, emails))
-    present = {found["id"] for found in task.annotations}
+            submissions.record(case, _submission(project, case, received, external, emails))
+    present = [found.get("id") for found in task.annotations]
     here = case.annotations.filter(external_project=project.project, superseded_by=None, is_deletion=False)
     for annotation in here.exclude(external_id__in=present).select_related("annotator", "schema_version"):
         submissions.record(case, _deletion(annotation))
@@ -234,6 +235,7 @@ def _store(project: LabelStudioProject, case: Case, task: client.ChangedTask, em
 
 def _submission(
     project: LabelStudioProject,
+    case: Case,
     received: payloads.AnnotationReceived,
     external: submissions.External,
     emails: Mapping[int, str],
@@ -244,13 +246,21 @@ def _submission(
         schema_version=project.schema_version,
         origin=Origin.LABEL_STUDIO,
         answers=received.labels,
-        problems=[problem.message for problem in received.problems],
+        problems=received.problems,
+        shown=_filled_in(case),
         is_skip=received.was_cancelled,
         seconds=received.lead_time,
         note=received.comment,
         origins=received.origins,
         external=external,
     )
+
+
+def _filled_in(case: Case) -> Prediction | None:
+    """Return what annotators see of a case that was sent: what the version said whose answers its task shows."""
+    if case.is_audit:
+        return None
+    return case.predictions.filter(version__labelstudiotask__case=case).first()
 
 
 def _deletion(annotation: Annotation) -> submissions.Submission:

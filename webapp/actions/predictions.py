@@ -20,8 +20,6 @@ STATE_OF = {
     policy.Destination.LABELLING: CaseState.LABELLING,
     policy.Destination.REVIEW: CaseState.REVIEW,
 }
-# Raised by people, or about them: no prediction takes a case with one of these out of review
-KEEP_IN_REVIEW = (policy.FlagKind.DISAGREEMENT, policy.FlagKind.ESCALATION, policy.FlagKind.LOW_RATING)
 
 
 @transaction.atomic
@@ -114,5 +112,5 @@ def _kept_in_review(cases: dict[int, Case]) -> list[int]:
         case.pk
         for case in cases.values()
         if case.state == CaseState.REVIEW
-        and (case.is_held or case.flags.filter(kind__in=KEEP_IN_REVIEW, resolved_at=None).exists())
+        and (case.is_held or case.flags.filter(flags.OF_PEOPLE, resolved_at=None).exists())
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import NoReturn
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -13,7 +12,7 @@ from django.utils import timezone
 from ml.types import Labels
 from webapp.actions import audit, flags, labels, outbox, people, submissions
 from webapp.errors import StaleCase
-from webapp.models import Case, CaseState, Origin
+from webapp.models import Case, CaseState, Origin, Prediction
 from webapp.queries import schemas
 
 LEASE = timedelta(minutes=15)
@@ -53,23 +52,30 @@ def release(case: Case, user: User) -> None:
     Case.objects.filter(pk=case.pk, held_by=user).update(held_by=None, held_until=None)
 
 
-def decide(case: Case, user: User, *, answers: Labels, revision: int, note: str = "") -> None:
+def decide(
+    case: Case, user: User, *, answers: Labels, revision: int, shown: Prediction | None = None, note: str = ""
+) -> None:
     """Store a supervisor's answers as the labels that stand.
+
+    Args:
+        shown: the prediction that was on the page.
 
     Raises:
         StaleCase: somebody changed the case since the form was opened.
     """
     with transaction.atomic():
-        case = (
-            Case.objects.select_for_update(of=("self",)).select_related("schema", "current_prediction").get(pk=case.pk)
-        )
+        case = Case.objects.select_for_update(of=("self",)).select_related("schema").get(pk=case.pk)
         if case.revision != revision:
-            refuse_stale()
+            raise StaleCase(
+                "Somebody changed this case since you opened it, so your answers are not saved yet. "
+                "They are still here: look at the history, and save again if they hold."
+            )
         submission = submissions.Submission(
             annotator=people.annotator_of(user),
             schema_version=schemas.newest_version(case.schema),
             origin=Origin.REVIEW,
             answers=answers,
+            shown=None if case.is_audit and case.is_open else shown,  # Audits are blind until decided
             note=note,
         )
         annotation = submissions.store(case, submission)
@@ -80,18 +86,6 @@ def decide(case: Case, user: User, *, answers: Labels, revision: int, note: str 
         case.revision += 1
         case.save(update_fields=["state", "held_by", "held_until", "revision"])
         audit.record(user, "case decided", f"case {case.pk}", changed=annotation.changed_heads)
-
-
-def refuse_stale() -> NoReturn:
-    """Say that a form is older than the case.
-
-    Raises:
-        StaleCase: always.
-    """
-    raise StaleCase(
-        "Somebody changed this case since you opened it, so your answers are not saved yet. "
-        "They are still here: look at the history, and save again if they hold."
-    )
 
 
 def _lease(case: Case, user: User) -> None:

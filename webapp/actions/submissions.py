@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from ml.policy import FlagKind
+from ml.answers import Problem
+from ml.policy import FlagKind, Reason
 from ml.types import Labels
 from webapp.actions import flags, labels, outbox
-from webapp.models import Annotation, Annotator, Case, CaseState, Origin, SchemaVersion
+from webapp.models import Annotation, Annotator, Case, CaseState, Origin, Prediction, SchemaVersion
 from webapp.queries import schemas
 
 BY_PEOPLE = (Origin.LABEL_STUDIO, Origin.REVIEW)
@@ -35,13 +37,19 @@ class Submission:
     schema_version: SchemaVersion
     origin: Origin
     answers: Labels
-    problems: list[str] = field(default_factory=list)
+    problems: Sequence[Problem] = ()
+    shown: Prediction | None = None  # What was filled in on their screen
     is_skip: bool = False
     is_deletion: bool = False
     seconds: float | None = None
     note: str = ""
     origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     external: External | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether an annotator answered: no skip, no deletion, no review, no word of another system."""
+        return self.origin == Origin.LABEL_STUDIO and not self.is_skip and not self.is_deletion
 
 
 def record(case: Case, submission: Submission) -> Annotation | None:
@@ -51,13 +59,11 @@ def record(case: Case, submission: Submission) -> Annotation | None:
     """
     try:
         with transaction.atomic():
-            case = (
-                Case.objects.select_for_update(of=("self",))
-                .select_related("schema", "current_prediction")
-                .get(pk=case.pk)
-            )
+            case = Case.objects.select_for_update(of=("self",)).select_related("schema").get(pk=case.pk)
+            routing = schemas.policy(case.schema).parsed.thresholds.keys()
+            submission = replace(submission, problems=[*submission.problems, *_unanswered(submission, routing)])
             annotation = store(case, submission)
-            settle(case)
+            settle(case, _doubts(case, submission), routing=routing)
     except IntegrityError:
         if submission.external is None or not is_stored(submission.external, is_deletion=submission.is_deletion):
             raise
@@ -65,20 +71,20 @@ def record(case: Case, submission: Submission) -> Annotation | None:
     return annotation
 
 
-def settle(case: Case) -> None:
+def settle(case: Case, doubts: Iterable[Reason], *, routing: AbstractSet[str]) -> None:
     """Resolve the labels of a case and move it on. The row must be locked.
 
-    Annotators who disagree on a head that routes send it to review; once every head that routes has a label from a
-    person, it is decided. What was withdrawn or erased stays so.
+    Doubts, and annotators who disagree on a head that routes, send it to review; once every head that routes has a
+    label from a person, it is decided. What was withdrawn or erased stays so.
     """
-    routing = schemas.policy(case.schema).parsed.thresholds.keys()
-    disputed = [head for head in labels.resolve(case) if head in routing]
+    disputed = [Reason(FlagKind.DISAGREEMENT, head) for head in labels.resolve(case) if head in routing]
+    reasons = [*doubts, *disputed]
     by_people = set(case.labels.filter(annotation__origin__in=BY_PEOPLE).values_list("head", flat=True))
     if case.state in (CaseState.WITHDRAWN, CaseState.ERASED):
         return
-    if disputed:
-        for head in disputed:
-            flags.raise_flag(case, FlagKind.DISAGREEMENT, head=head)
+    if reasons:
+        for reason in reasons:
+            flags.raise_flag(case, reason.kind, head=reason.head or "", facts=dict(reason.facts))
         case.state = CaseState.REVIEW
         outbox.want_out([case])
     elif routing <= by_people and case.state != CaseState.REVIEW:  # What is in review, a supervisor decides
@@ -89,6 +95,36 @@ def settle(case: Case) -> None:
         outbox.want_in([case])
     case.revision += 1
     case.save(update_fields=["state", "revision"])
+
+
+def _unanswered(submission: Submission, routing: AbstractSet[str]) -> list[Problem]:
+    """Return the heads that route and that an annotator left out: without them the case would wait for ever."""
+    if not submission.is_answer:
+        return []
+    known = submission.answers.keys() | {problem.head for problem in submission.problems}
+    asked = [head.key for head in submission.schema_version.parsed.heads if head.key in routing]
+    return [Problem(head, f"{head} has no answer") for head in asked if head not in known]
+
+
+def _doubts(case: Case, submission: Submission) -> list[Reason]:
+    """Return why a supervisor must see what an annotator sent.
+
+    An answer that calls a case urgent never decides it alone, and reopens what was decided to be less urgent: nobody
+    who decided it knew of the answer. A faulty one does not, since what a supervisor answered stands.
+    """
+    if not submission.is_answer:
+        return []
+    review = case.annotations.filter(origin=Origin.REVIEW).order_by("id").last()
+    reviewed: Labels = review.answers if review else {}
+    urgent = {head.key: head.urgent for head in submission.schema_version.parsed.heads if head.urgent}
+    found = [
+        Reason(FlagKind.URGENT, head, {**flags.BY_ANNOTATOR, "label": label})
+        for head, label in urgent.items()
+        if submission.answers.get(head) == label and reviewed.get(head) != label
+    ]
+    if review is None:
+        found += [Reason(FlagKind.INVALID, one.head, {"problem": one.message}) for one in submission.problems]
+    return found
 
 
 def changed_heads(prediction: dict[str, Any] | None, answers: Labels) -> list[str]:
@@ -114,19 +150,18 @@ def _without_confidence(answer: Any) -> Any:
 def store(case: Case, submission: Submission) -> Annotation:
     """Add the row of a submission to a locked case; what follows is the business of the caller."""
     external = submission.external
-    shown = None if case.is_audit and case.is_open else case.current_prediction  # Audits are blind until decided
     return Annotation.objects.create(
         case=case,
         annotator=submission.annotator,
         schema_version=submission.schema_version,
         origin=submission.origin,
         answers={} if submission.is_skip or submission.is_deletion else submission.answers,
-        problems=submission.problems,
+        problems=[problem.message for problem in submission.problems],
         is_skip=submission.is_skip,
         is_deletion=submission.is_deletion,
         supersedes=_superseded(case, submission),
-        prediction=shown,
-        changed_heads=changed_heads(shown.heads if shown else None, submission.answers),
+        prediction=submission.shown,
+        changed_heads=changed_heads(submission.shown.heads if submission.shown else None, submission.answers),
         origins=submission.origins,
         note=submission.note[:2000],
         seconds=submission.seconds,

@@ -100,7 +100,7 @@ class CaseText(models.Model):
 
 
 class Flag(models.Model):
-    """One reason why a case needs a person; `facts` holds the numbers that its sentence is made of."""
+    """One reason why a case needs a person; `facts` holds what its sentence is made of."""
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="flags")
     kind = models.CharField(max_length=20, choices=[(kind.value, kind.value.replace("_", " ")) for kind in FlagKind])

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
-from webapp.models import Annotation, Case, Label
+from webapp.models import Annotation, Case, Label, Prediction
 from webapp.queries import schemas, wording
 
 SHOWN_AT_ONCE = 6  # Candidates of a head before "all labels"
@@ -90,11 +90,12 @@ class CasePage:
     case: Case
     schema: Schema
     reason: str
+    is_urgent: bool
     is_blind: bool
     heads: tuple[HeadView, ...]
     turns: tuple[Turn, ...]
     history: tuple[Annotation, ...]
-    version: str
+    shown: Prediction | None
 
 
 def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
@@ -105,7 +106,9 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
     schema = schemas.newest_version(case.schema).parsed
     is_blind = case.is_audit and case.is_open
     labels = {} if is_blind else {label.head: label for label in case.labels.all()}
-    said = {} if is_blind or case.current_prediction is None else case.current_prediction.heads
+    shown = None if is_blind else case.current_prediction
+    said = shown.heads if shown else {}
+    flags = wording.told(case.flags.filter(resolved_at=None), blind=is_blind)
     routing = schemas.policy(case.schema).parsed.thresholds
     text = case.stored_text.text
     views = []
@@ -117,12 +120,13 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
     return CasePage(
         case=case,
         schema=schema,
-        reason=wording.reason(schema, case.flags.filter(resolved_at=None), blind=is_blind),
+        reason=wording.reason(schema, flags, blind=is_blind),
+        is_urgent=any(flag.kind in (FlagKind.URGENT, FlagKind.ESCALATION) for flag in flags),
         is_blind=is_blind,
         heads=tuple(views),
         turns=tuple(_turns(text, spans)),
         history=() if is_blind else tuple(history),
-        version=str(case.current_prediction.version) if case.current_prediction and not is_blind else "",
+        shown=shown,
     )
 
 
@@ -228,8 +232,3 @@ def _pieces(text: str, start: int, end: int, marks: list[tuple[int, int, str]]) 
         start = last
     pieces.append((text[start:end], ""))
     return [(words, name) for words, name in pieces if words]
-
-
-def is_urgent(page: CasePage) -> bool:
-    """Whether an open flag says that the case may be urgent."""
-    return page.case.flags.filter(kind__in=(FlagKind.URGENT, FlagKind.ESCALATION), resolved_at=None).exists()

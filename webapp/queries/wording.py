@@ -13,11 +13,12 @@ from ml.schema import Schema
 from webapp.models import Flag
 
 # Tells nothing of what the model answered, and so may be shown with a case that is audited blind
-BLIND_KINDS = (FlagKind.AUDIT, FlagKind.DISAGREEMENT, FlagKind.ESCALATION, FlagKind.LOW_RATING)
+BLIND_KINDS = (FlagKind.AUDIT, FlagKind.DISAGREEMENT, FlagKind.ESCALATION, FlagKind.LOW_RATING, FlagKind.INVALID)
 ORDER = (
     FlagKind.ESCALATION,
     FlagKind.URGENT,
     FlagKind.DISAGREEMENT,
+    FlagKind.INVALID,
     FlagKind.LOW_RATING,
     FlagKind.LOW_CONFIDENCE,
     FlagKind.UNTRAINED,
@@ -27,7 +28,7 @@ ORDER = (
 
 def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
     """Return one sentence for the open flags of a case, the gravest first."""
-    shown = [flag for flag in flags if flag.kind in BLIND_KINDS] if blind else list(flags)
+    shown = told(flags, blind=blind)
     heads = ["", *schema.by_key]
     shown.sort(
         key=lambda flag: (ORDER.index(FlagKind(flag.kind)), heads.index(flag.head) if flag.head in heads else -1)
@@ -36,6 +37,11 @@ def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
     if any(flag.kind == FlagKind.UNTRAINED for flag in shown):
         parts.append("no model trained yet")
     return "; ".join(parts)
+
+
+def told(flags: Iterable[Flag], *, blind: bool) -> list[Flag]:
+    """Return the flags that may be shown: all of them, or those that tell nothing of what the model answered."""
+    return [flag for flag in flags if not blind or flag.kind in BLIND_KINDS or "by" in flag.facts]
 
 
 def age(moment: datetime) -> str:
@@ -53,6 +59,9 @@ def _part(schema: Schema, flag: Flag) -> str:
     name = head.name if head else flag.head
     facts = flag.facts
     match FlagKind(flag.kind):
+        case FlagKind.URGENT if "by" in facts:
+            label = facts["label"]
+            return f"an annotator answered {name} {head.name_of(label) if head else label}"
         case FlagKind.URGENT:
             return f"urgent {percent(facts['probability'])}"
         case FlagKind.LOW_CONFIDENCE if head is not None:
@@ -63,6 +72,9 @@ def _part(schema: Schema, flag: Flag) -> str:
             return f"{name} unsure ({percent(facts['confidence'])})"
         case FlagKind.DISAGREEMENT:
             return f"annotators disagree on {name.lower()}"
+        case FlagKind.INVALID:
+            fault = facts["problem"].removeprefix(f"{flag.head} ")
+            return f"fault in an annotation: {f'{name.lower()} {fault}'.strip()}"
         case FlagKind.AUDIT:
             return "audit: answered without the model"
         case _:

@@ -59,7 +59,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     if is_supervisor and case.state == CaseState.REVIEW:
         reviews.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
-    return _show(request, casepage.page(case), can_decide=is_supervisor)
+    return _show(request, casepage.page(case), can_decide=is_supervisor, revision=case.revision)
 
 
 @require_POST
@@ -72,36 +72,47 @@ def release(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _decide(request: HttpRequest, pk: int) -> HttpResponse:
     case = case_for(request.user, pk)
-    page = casepage.page(case)
-    form = forms.read_answers(page, request.POST)
-    errors, status = list(form.errors), 422
-    try:
-        if form.revision not in (case.revision, forms.NO_REVISION):
-            reviews.refuse_stale()
-        if not errors:
-            reviews.decide(case, person_of(request), answers=form.answers, revision=form.revision, note=form.note)
-    except StaleCase as exc:
-        case.refresh_from_db()
-        errors, status = [str(exc), *errors], 409
+    form = forms.read_answers(casepage.page(case), request.POST)
+    errors, status = form.errors, 422
+    revision = form.revision  # Of a faulty form too: mended, it is still as old as it was
+    if not errors:
+        try:
+            reviews.decide(
+                case,
+                person_of(request),
+                answers=form.answers,
+                revision=form.revision,
+                shown=form.shown,
+                note=form.note,
+            )
+        except StaleCase as exc:
+            case.refresh_from_db()
+            errors, status, revision = (str(exc),), 409, case.revision
     if errors:
         for error in errors:
             messages.error(request, error)
         page = casepage.page(case, chosen=form.answers)
-        return _show(request, page, can_decide=True, note=form.note, status=status)
+        return _show(request, page, can_decide=True, revision=revision, note=form.note, status=status)
     messages.success(request, f"Case {case.external_id} is decided.")
     return next_case(request)
 
 
 def _show(
-    request: HttpRequest, page: casepage.CasePage, *, can_decide: bool, note: str = "", status: int = 200
+    request: HttpRequest,
+    page: casepage.CasePage,
+    *,
+    can_decide: bool,
+    revision: int,
+    note: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     context = {
         "note": note,
+        "revision": revision,
         "page": page,
         "case": page.case,
         "can_decide": can_decide,
         "is_mine": page.case.held_by_id == request.user.pk,
-        "is_urgent": not page.is_blind and casepage.is_urgent(page),
         "title": f"Case {page.case.external_id}",
     }
     return render(request, "case.html", context, status=status)
