@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from webapp import tasks
+from webapp.actions import uploads
 from webapp.models import Import, ImportState, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
@@ -16,6 +17,7 @@ LEFT_BEHIND = timedelta(seconds=30)
 def sweep() -> None:
     """Send again every task whose row still waits; the tasks themselves decide whether anything is left to do."""
     before = timezone.now() - LEFT_BEHIND
+    uploads.clear_out()
     for schema in Schema.objects.all():
         if pending.free_cases(schema).exists():
             tasks.predict_cases.delay(schema.pk)
