@@ -17,7 +17,6 @@ LEFT_BEHIND = timedelta(seconds=30)
 def sweep() -> None:
     """Send again every task whose row still waits; the tasks themselves decide whether anything is left to do."""
     before = timezone.now() - LEFT_BEHIND
-    uploads.clear_out()
     for schema in Schema.objects.all():
         if pending.free_cases(schema).exists():
             tasks.predict_cases.delay(schema.pk)
@@ -32,3 +31,4 @@ def sweep() -> None:
         tasks.preview_import.delay(import_id)
     if Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists():
         tasks.deliver_outbox.delay()
+    uploads.clear_out()  # Last: a file that cannot be removed must hold up nothing else
