@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ml import schema
-from ml.types import Example
-from webapp.casefiles import rows
-from webapp.casefiles.columns import Columns, Fault, parse_mapping
+from webapp.casefiles import encoding, rows
 from webapp.casefiles.rows import Row
 from webapp.errors import UnreadableFile
 
 BOM = b"\xef\xbb\xbf"
-HELPLINE = schema.load("helpline")
 
 
 def rows_of(folder: Path, name: str, content: bytes, *, max_bytes: int = 10_000_000) -> list[Row]:
     path = folder / name
     path.write_bytes(content)
     return list(rows.read(path, max_bytes=max_bytes))
-
-
-def read(values: dict[str, Any], **mapping: str) -> tuple[Example | None, list[Fault]]:
-    return Columns(HELPLINE, mapping).read(1, values, source="import")
-
-
-def example_of(values: dict[str, Any], **mapping: str) -> Example:
-    example, faults = read(values, **mapping)
-    assert faults == []
-    assert example is not None
-    return example
-
-
-# --- Rows ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -72,10 +52,10 @@ def test_row_numbers_are_those_that_an_editor_shows(tmp_path) -> None:
     [
         (b'{"text": "open', "the row is not valid JSON: Invalid control character at"),
         (b"text only", "the row is not valid JSON: Expecting value"),
-        (b'["a", "list"]', "the row is a JSON list; expected an object with named fields"),
-        (b'"a text"', "the row is a JSON str; expected an object with named fields"),
-        (b"null", "the row is a JSON NoneType; expected an object with named fields"),
-        (b'{"text": "\xff\xfe"}', "the row is not UTF-8 text; save the file as UTF-8"),
+        (b'["a", "list"]', "the row is a list; expected an object with named fields"),
+        (b'"a text"', "the row is a text; expected an object with named fields"),
+        (b"null", "the row is null; expected an object with named fields"),
+        (b'{"text": "\xff\xfe"}', rows.NOT_UTF_8),
         (b'{"a":' * 30 + b"1" + b"}" * 30, "the row is nested more than 20 levels deep"),
         (b'{"a":' * 90_000 + b"1" + b"}" * 90_000, "the row is not valid JSON: nested too deeply"),
         (b'{"text": "' + b"x" * 1_000_001 + b'"}', "the row has 1,000,014 bytes; expected at most 1,000,000"),
@@ -93,7 +73,7 @@ def test_a_faulty_element_of_an_array_is_named_and_the_others_are_read(tmp_path)
     found = rows_of(tmp_path, "a.json", f'[{{"text": "a"}}, [1], {deep}, {{"text": "b"}}]'.encode())
     assert found == [
         Row(1, {"text": "a"}),
-        Row(2, None, "the row is a JSON list; expected an object with named fields"),
+        Row(2, None, "the row is a list; expected an object with named fields"),
         Row(3, None, "the row is nested more than 20 levels deep"),
         Row(4, {"text": "b"}),
     ]
@@ -104,7 +84,7 @@ def test_an_array_that_is_nested_without_end_is_read_in_little_memory(tmp_path) 
     assert found == [
         Row(1, {"text": "a"}),
         Row(2, None, "the row is nested more than 20 levels deep"),
-        Row(3, None, "the row is a JSON int; expected an object with named fields"),
+        Row(3, None, "the row is a number; expected an object with named fields"),
         Row(4, {"a": [1, {}]}),
     ]
 
@@ -127,20 +107,96 @@ def test_a_json_file_that_is_no_list_is_refused(tmp_path, content) -> None:
 
 
 def test_a_csv_row_with_too_many_values_is_named_and_the_others_are_read(tmp_path) -> None:
-    found = rows_of(tmp_path, "a.csv", b"id,text\n1,a,extra,more\n2,b\n")
-    assert found == [Row(2, None, "the row has 4 values; expected 2"), Row(3, {"id": "2", "text": "b"})]
+    found = rows_of(tmp_path, "a.csv", b"id,text\n1,a,extra,more\n2\n\n3,b\n")
+    assert found == [
+        Row(2, None, "the row has 4 values; expected 2, as the first line has"),
+        Row(3, None, "the row has 1 values; expected 2, as the first line has"),
+        Row(5, {"id": "3", "text": "b"}),
+    ]
+
+
+def test_columns_without_a_name_are_known_by_their_place(tmp_path) -> None:
+    assert rows_of(tmp_path, "a.csv", b"\n,text,\n1,a,b\n") == [Row(3, {"column 1": "1", "text": "a", "column 3": "b"})]
+
+
+def test_a_csv_row_that_is_not_utf_8_is_named_and_the_others_are_read(tmp_path) -> None:
+    broken = 'id,text\n1,before\n2,"café\nfür"\n3,né\n'.encode("latin-1")
+    found = rows_of(tmp_path, "a.csv", broken + "4,né\n".encode())
+    assert rows.NOT_UTF_8 == (
+        "the row is not UTF-8; the rest of the file was read: save the file as UTF-8 and import it again"
+    )
+    assert found == [
+        Row(2, {"id": "1", "text": "before"}),
+        Row(4, None, rows.NOT_UTF_8),
+        Row(5, None, rows.NOT_UTF_8),
+        Row(6, {"id": "4", "text": "né"}),
+    ]
+
+
+def test_one_line_of_another_encoding_is_no_guess_at_the_whole_file(tmp_path) -> None:
+    assert rows_of(tmp_path, "a.csv", b"text\ncaf\xe9\n") == [Row(2, None, rows.NOT_UTF_8)]
+    many = b"text\n" + b"a\n" * 30 + b"caf\xe9\n" * 3
+    assert [row.problem for row in rows_of(tmp_path, "a.csv", many)] == [""] * 30 + [rows.NOT_UTF_8] * 3
+
+
+BY_MARK = "the file is UTF-16, as its byte order mark says"
+BY_NULS = "the file looks like UTF-16: many of its bytes are 0"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("written_in", "guess"),
+    [
+        ("utf-16", BY_MARK),
+        ("utf-16-le", BY_NULS),
+        ("utf-16-be", BY_NULS),
+        ("windows-1252", "the file looks like Windows-1252: 2 of its first 3 lines are not UTF-8"),
+        ("cp437", "the file is in another encoding: 2 of its first 3 lines are not UTF-8"),
+    ],
+)
+def test_a_file_that_is_wholly_in_another_encoding_is_refused_with_the_guess(tmp_path, name, written_in, guess) -> None:
+    with pytest.raises(UnreadableFile) as refused:
+        rows_of(tmp_path, name, 'text\n"fürèì"\n"für"\n'.encode(written_in))
+    expected = "expected UTF-8: save it again as UTF-8 (Excel: CSV UTF-8; Notepad: Save as, Encoding UTF-8)"
+    assert str(refused.value) == f"{guess}; {expected}"
+
+
+def test_a_character_that_the_sample_cuts_in_two_is_no_fault(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(encoding, "SAMPLE_BYTES", 13)
+    assert len(rows_of(tmp_path, "a.csv", "text\nab\né\n".encode("latin-1") + "cdé\n".encode())) == 3
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "the file is empty; expected a first line with the names of the columns"),
-        (b"id,text\n1,caf\xe9\n", "the file is not UTF-8 text; save it as CSV UTF-8"),
-        ("id,text\n1,a\n".encode("utf-16"), "the file is not UTF-8 text; save it as CSV UTF-8"),
-        (b'id,text\n1,"never closed\n', "line 2 is not valid CSV: unexpected end of data"),
-        (b"id,text\n1," + b"x" * 1_000_001 + b"\n", "line 2 is not valid CSV: field larger than field limit (1000000)"),
+        (b"id,text\n", "the file has no rows; expected one case a row"),
+        (
+            b"id,t\xe9xt\n1,a\n",
+            (
+                "the first line is not UTF-8; expected the names of the columns: save it again as UTF-8 "
+                "(Excel: CSV UTF-8; Notepad: Save as, Encoding UTF-8)"
+            ),
+        ),
+        (
+            b'id,text\n1,"never closed\n',
+            (
+                "line 2 is not valid CSV: unexpected end of data; mend its quotes or those before it, "
+                "and import the file again"
+            ),
+        ),
+        (
+            b"id,text\n1," + b"x" * 1_000_001 + b"\n",
+            (
+                "line 2 has a value of more than 1,000,000 characters; shorten it, or close its quotes, "
+                "and import the file again"
+            ),
+        ),
+        (b"id;text\n1;a\n", "the columns are separated by semicolons; expected commas: save the file with commas"),
+        (b"id\ttext\n1\ta\n", "the columns are separated by tabs; expected commas: save the file with commas"),
+        (b"id,a,a\n", "the first line names the column 'a' twice; expected each name once: rename one"),
     ],
-    ids=["empty", "Latin-1", "UTF-16", "open quote", "huge field"],
+    ids=["empty", "no rows", "Latin-1 names", "open quote", "huge field", "semicolons", "tabs", "a name twice"],
 )
 def test_a_csv_file_whose_rows_cannot_be_told_apart_is_refused(tmp_path, content, message) -> None:
     with pytest.raises(UnreadableFile) as refused:
@@ -164,213 +220,3 @@ def test_a_file_with_too_many_rows_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(rows, "MAX_ROWS", 2)
     with pytest.raises(UnreadableFile, match=r"^the file has more than 2 rows; split it$"):
         rows_of(tmp_path, "a.jsonl", b"{}\n{}\n{}\n")
-
-
-# --- Columns ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("column", "field"),
-    [
-        ("id", "id"),
-        ("External_ID", "id"),
-        ("uniqueid", "id"),
-        ("narrative", "text"),
-        (" Transcript ", "text"),
-        ("message", "text"),
-        ("timestamp", "sent_at"),
-        ("conversation_id", "conversation"),
-        ("category", "sub_category"),
-        ("Case Category", "main_category"),
-        ("Priority", "priority"),
-        ("QA", "call_quality"),
-        ("county", "metadata.county"),
-    ],
-)
-def test_columns_are_recognised_by_their_usual_names(column, field) -> None:
-    assert Columns(HELPLINE, {}).field_of(column) == field
-
-
-def test_a_mapping_wins_over_what_is_recognised() -> None:
-    columns = Columns(HELPLINE, {"summary": "text", "remarks": "-", "category": "main category"})
-    fields = [columns.field_of(column) for column in ("summary", "narrative", "remarks", "category", "main_category")]
-    assert fields == ["text", "metadata.narrative", "-", "main_category", "metadata.main_category"]
-
-
-def test_a_mapping_to_a_field_that_does_not_exist_is_refused() -> None:
-    expected = (
-        "column 'a' is mapped to 'mood'; expected one of id, text, source, conversation, sent_at, labels, metadata, "
-        "main_category, sub_category, intervention, priority, entities, call_quality, or - for none"
-    )
-    with pytest.raises(UnreadableFile) as refused:
-        Columns(HELPLINE, {"a": "mood"})
-    assert str(refused.value) == expected
-
-
-def test_pairs_of_column_and_field_are_read() -> None:
-    assert parse_mapping(["a = text", "b=-", "c=x=y"]) == {"a": "text", "b": "-", "c": "x=y"}
-
-
-@pytest.mark.parametrize("pair", ["text", "=text", "a=", " = "])
-def test_a_pair_of_another_form_is_refused(pair) -> None:
-    with pytest.raises(UnreadableFile, match="is not of the form COLUMN=FIELD"):
-        parse_mapping([pair])
-
-
-def test_labels_are_read_from_columns_through_their_aliases() -> None:
-    row = {"text": "t", "main_category": "abuse", "category": "NEGLECT", "intervention": "Counseling\nreferred"}
-    assert example_of(row | {"priority": 1.0}).labels == {
-        "main_category": "VANE",
-        "sub_category": "Child Neglect",
-        "intervention": ["Counselling", "Referral"],
-        "priority": "1",
-    }
-
-
-@pytest.mark.parametrize("spelt", [{"priority": "High"}, '{"priority": "High"}'], ids=["object", "JSON in a string"])
-def test_labels_are_read_from_one_column_that_holds_them_all(spelt) -> None:
-    assert example_of({"text": "t", "labels": spelt}).labels == {"priority": "1"}
-
-
-def test_two_labels_that_differ_in_case_only_are_told_apart_by_spelling_and_by_their_parent() -> None:
-    advice = example_of({"text": "t", "sub_category": "School related issues"}).labels
-    assert advice == {"main_category": "Advice and Counselling", "sub_category": "School related issues"}
-    information = example_of({"text": "t", "sub_category": "School Related Issues"}).labels
-    assert information == {"main_category": "Information", "sub_category": "School Related Issues"}
-    by_parent = example_of({"text": "t", "main_category": "Information", "sub_category": "SCHOOL RELATED ISSUES"})
-    assert by_parent.labels == information
-
-
-def test_nested_objects_go_to_the_metadata() -> None:
-    row = {"text": "t", "reporter": {"age": 30}, "victims": [{"age": 7}], "metadata": {"county": "Kisumu"}}
-    assert example_of(row).metadata == {
-        "reporter": {"age": 30},
-        "victims": [{"age": 7}],
-        "county": "Kisumu",
-    }
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("not json", "labels is not valid JSON; expected an object"),
-        ("[" * 90_000, "labels is not valid JSON; expected an object"),
-        (["VANE"], "labels is a list; expected an object"),
-        (7, "labels is a int; expected an object"),
-    ],
-    ids=["words", "deep", "list", "number"],
-)
-def test_labels_of_another_form_are_reported_and_the_text_is_kept(value, message) -> None:
-    example, faults = read({"text": "t", "labels": value})
-    assert faults == [Fault(1, "labels", message)]
-    assert example is not None
-    assert (example.text, example.labels) == ("t", {})
-
-
-@pytest.mark.parametrize(
-    ("text", "found"), [(None, "missing"), ("", "empty"), (" \n", "empty"), ("\x00", "empty"), (7, "not a text")]
-)
-def test_a_row_without_a_text_is_refused(text, found) -> None:
-    assert read({"id": "1", "text": text}) == (
-        None,
-        [Fault(1, "text", f"text is {found}; expected the text of the case")],
-    )
-
-
-def test_a_text_that_looks_like_a_formula_is_kept_as_it_is() -> None:
-    assert example_of({"id": "=1+1", "text": "=HYPERLINK(0)"}) == Example("=1+1", "=HYPERLINK(0)", source="import")
-
-
-def test_characters_that_no_database_takes_are_removed_everywhere() -> None:
-    row = {"id": "a\x00b", "text": "one\x00 two \ud800", "source": "s\x00", "county\x00": {"k\x00": ["v\x00", 1.5]}}
-    example = example_of(row)
-    assert (example.id, example.text, example.source) == ("ab", "one two \ufffd", "s")
-    assert example.metadata == {"county": {"k": ["v", 1.5]}}
-
-
-def test_a_number_that_json_does_not_know_becomes_empty() -> None:
-    metadata = example_of({"text": "t", "a": float("nan"), "b": [float("inf"), 1]}).metadata
-    assert metadata == {"a": None, "b": [None, 1]}
-
-
-def test_entities_stay_on_their_words_when_line_ends_and_nul_characters_are_taken_out() -> None:
-    text = "Agent: hello\r\nCaller:\x00 I am Amina."
-    start = text.index("Amina")
-    example = example_of({"text": text, "entities": [{"start": start, "end": start + 5, "label": "NAME"}]})
-    (span,) = example.labels["entities"]
-    assert example.text[span["start"] : span["end"]] == "Amina"
-
-
-@pytest.mark.parametrize(
-    ("column", "longest"), [("id", 200), ("source", 100), ("conversation", 200)], ids=["id", "source", "conversation"]
-)
-def test_a_name_that_is_too_long_is_reported(column, longest) -> None:
-    assert example_of({"text": "t", column: "x" * longest})
-    assert read({"text": "t", column: "x" * (longest + 1)}) == (
-        None,
-        [Fault(1, column, f"{column} has {longest + 1} characters; expected at most {longest}")],
-    )
-
-
-def test_a_text_that_is_too_long_is_reported() -> None:
-    assert read({"text": "x" * 1_000_001}) == (
-        None,
-        [Fault(1, "text", "text has 1,000,001 characters; expected at most 1,000,000")],
-    )
-
-
-def test_a_row_without_an_id_gets_one_from_its_text() -> None:
-    first, again, other = (example_of({"text": text}).id for text in ("a", "a", "b"))
-    assert first == again == "text-ca978112ca1bbdcafac2"  # The SHA-256 of "a"
-    assert other != first
-
-
-@pytest.mark.parametrize(("given", "id"), [(0, "0"), (17, "17"), ("017", "017")])
-def test_an_id_that_is_a_number_is_kept(given, id) -> None:
-    assert example_of({"id": given, "text": "t"}).id == id
-
-
-def test_of_two_columns_for_one_field_an_empty_one_does_not_hide_the_other() -> None:
-    assert example_of({"text": "words", "message": None}).text == "words"
-    assert example_of({"text": "", "message": "words"}).text == "words"
-
-
-# --- Call quality, as exports hold it --------------------------------------------------------------------------------
-
-
-def quality(marks: dict[str, Any]) -> str:
-    """Call quality as one export has it: each group is JSON in a string, in a JSON object in a string."""
-    return json.dumps({group: json.dumps(values) for group, values in marks.items()})
-
-
-def test_call_quality_is_read_from_json_in_a_string_in_a_string() -> None:
-    row = {"text": "t", "qa": quality({"opening": [1], "hold": [0, 1], "proactiveness": [True, "no", None]})}
-    assert example_of(row).labels == {
-        "call_quality": {
-            "opening": {"phrase": True},
-            "proactiveness": {"extra_issues": True, "confirms_satisfaction": False, "follows_up": None},
-            "hold": {"explains": False, "thanks": True},
-        }
-    }
-
-
-@pytest.mark.parametrize("spelt", ["No hold was required", ["no hold was required"]])
-def test_no_hold_makes_both_questions_about_it_not_applicable(spelt) -> None:
-    labels = example_of({"text": "t", "call_quality": {"hold": spelt}}).labels
-    assert labels == {"call_quality": {"hold": {"explains": None, "thanks": None}}}
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([1, 0, 1], "call_quality.hold has 3 values; expected 2, for explains, thanks"),
-        ([1], "call_quality.hold has 1 values; expected 2, for explains, thanks"),
-        ([1, 7], "call_quality.hold.thanks is 7; expected yes, no or n/a (1, 0 or null)"),
-    ],
-    ids=["too many", "too few", "neither yes nor no"],
-)
-def test_a_group_that_cannot_be_read_is_reported_and_the_others_are_kept(values, message) -> None:
-    example, faults = read({"text": "t", "qa": quality({"opening": [1], "hold": values})})
-    assert faults == [Fault(1, "call_quality", message)]
-    assert example is not None
-    assert example.labels == {"call_quality": {"opening": {"phrase": True}}}

@@ -64,7 +64,45 @@ def test_an_import_into_an_empty_database_brings_the_shipped_schemas(db, csv_fil
 def test_a_preview_writes_no_case(helpline, csv_file, sent) -> None:
     out, _ = run("import_cases", csv_file, *MAPPING, "--preview")
     assert out[-1] == "3 rows: 0 new, 0 with new labels, 0 unchanged, 1 left out; 2 with faults"
+    assert (list(Case.objects.all()), list(Import.objects.all()), sent) == ([], [], [])
+
+
+@pytest.mark.parametrize("option", [[], ["--preview"]], ids=["import", "preview"])
+def test_a_mapped_column_that_the_file_does_not_have_is_named(helpline, csv_file, sent, option) -> None:
+    _, err = run("import_cases", csv_file, *MAPPING, "--map", "urgensy=source", *option)
+    assert err[0] == (
+        "Warning: column 'urgensy' was mapped to source, but the file has no such column; "
+        "the nearest that it has is 'urgency'"
+    )
+
+
+@pytest.mark.parametrize("option", [[], ["--preview"]], ids=["import", "preview"])
+def test_a_file_with_none_of_the_mapped_columns_is_not_imported(helpline, tmp_path, sent, option) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"text": "a"}\n')
+    with pytest.raises(CommandError, match=r"^no column that was mapped is in the file: column 'ref' was mapped to id"):
+        run("import_cases", path, "--map", "ref=id", *option)
     assert (list(Case.objects.all()), sent) == ([], [])
+
+
+@pytest.mark.parametrize("file", ["b\udcff.jsonl", "b.jsonl"], ids=["name that is not UTF-8", "usual name"])
+def test_a_source_that_no_table_holds_is_refused_and_any_name_of_a_file_is_taken(
+    helpline, tmp_path, sent, file
+) -> None:
+    (tmp_path / file).write_text('{"text": "a"}\n')
+    with pytest.raises(CommandError, match=r"^source has 101 characters; expected at most 100$"):
+        run("import_cases", tmp_path / file, "--source", "x" * 101)
+    run("import_cases", tmp_path / file)
+    assert Import.objects.get().name == file.replace("\udcff", "\ufffd")
+
+
+def test_a_person_is_added_once_and_by_one_address(db) -> None:
+    ((line,), _) = run("add_person", "amina", "--role", "annotator", "--email", "amina@example.org")
+    assert line.split()[0] == "amina"
+    with pytest.raises(
+        CommandError, match=r"^the address amina@example.org belongs to somebody already; choose another$"
+    ):
+        run("add_person", "otieno", "--role", "admin", "--email", "Amina@example.org")
 
 
 def test_rows_that_name_no_source_get_the_one_given(helpline, csv_file, sent) -> None:

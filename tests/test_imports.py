@@ -343,9 +343,9 @@ def test_a_preview_reports_and_writes_no_case(helpline, tmp_path) -> None:
     path = tmp_path / "cases.jsonl"
     path.write_text(json.dumps(LABELLED) + '\n{"id": "2", "text": "b", "priority": "9"}\n{}\n')
     row = imports.open_import(helpline, path, name=path.name, mapping={}, source="", by=None)
-    imports.preview(row, path)
+    report = imports.preview(row, path).as_json()
     row.refresh_from_db()
-    found = {key: row.report[key] for key in ("rows", "good", "new", "faulty", "refused", "labelled", "unknown_labels")}
+    found = {key: report[key] for key in ("rows", "good", "new", "faulty", "refused", "labelled", "unknown_labels")}
     assert found == {
         "rows": 3,
         "good": 2,
@@ -360,17 +360,18 @@ def test_a_preview_reports_and_writes_no_case(helpline, tmp_path) -> None:
 
 def test_a_file_that_cannot_be_read_leaves_a_failed_import_that_says_why(helpline, tmp_path) -> None:
     path = tmp_path / "cases.csv"
-    path.write_bytes(b"id,text\n1,caf\xe9\n")
+    path.write_bytes(b"id;text\n1;a\n")
     with pytest.raises(UnreadableFile):
         import_file(path, helpline)
     row = Import.objects.get()
-    assert (row.state, row.failure) == ("failed", "the file is not UTF-8 text; save it as CSV UTF-8")
+    expected = "the columns are separated by semicolons; expected commas: save the file with commas"
+    assert (row.state, row.failure) == ("failed", expected)
     assert row.finished_at <= timezone.now()
 
 
 def test_the_rows_before_a_break_are_imported(helpline, tmp_path) -> None:
     path = tmp_path / "cases.csv"
-    path.write_bytes(b"id,text\n1,good\n2,caf\xe9\n")
+    path.write_bytes(b'id,text\n1,good\n2,"never closed\n')
     with pytest.raises(UnreadableFile):
         import_file(path, helpline)
     assert case_named("1").stored_text.text == "good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_a_file_is_previewed_confirmed_and_imported(admin, sent, django_capture_
     for words in (
         "Import 2 rows",
         "<td>priority</td><td>now &lt;b&gt;</td>",
-        "the row is a JSON list; expected an object with named fields",
+        "the row is a list; expected an object with named fields",
         "<td>text</td><td>text</td>",
     ):
         assert words in preview
@@ -113,7 +114,42 @@ def test_a_file_that_is_too_large_says_why(admin, settings) -> None:
 
 
 def test_a_file_that_could_not_be_read_says_why(admin) -> None:
-    upload(admin, b"id,text\n1,caf\xe9\n", "a.csv")
+    upload(admin, b"id;text\n1;a\n", "a.csv")
     row = Import.objects.get()
     uploads.preview(row.pk)
-    assert "▲ the file is not UTF-8 text; save it as CSV UTF-8" in admin.get(f"/imports/{row.pk}/").content.decode()
+    page = admin.get(f"/imports/{row.pk}/").content.decode()
+    assert "▲ the columns are separated by semicolons; expected commas" in page
+    assert '<a href="/imports/">Upload the file again</a>' in page
+
+
+def test_a_preview_says_until_when_its_file_is_kept_and_then_that_it_has_expired(admin) -> None:
+    upload(admin)
+    row = Import.objects.get()
+    uploads.preview(row.pk)
+    Import.objects.update(created_at=datetime(2026, 3, 1, 9, tzinfo=UTC))
+    kept = "The file is kept until 2 Mar 2026 12:00."  # In Nairobi
+    assert kept in admin.get(f"/imports/{row.pk}/").content.decode()
+    uploads.clear_out()
+    page = admin.get(f"/imports/{row.pk}/").content.decode()
+    assert "The preview was not confirmed within 24 hours, so the file was removed. Nothing was imported." in page
+    assert '<a href="/imports/">Upload the file again</a>' in page
+    assert "Import 2 rows" not in page
+    assert "<td>expired</td>" in admin.get("/imports/").content.decode()
+    admin.post(f"/imports/{row.pk}/confirm/")
+    assert "This file is not kept any more; upload it again." in admin.get("/imports/").content.decode()
+
+
+def test_a_preview_warns_of_columns_and_offers_no_import_of_nothing(admin) -> None:
+    upload(admin, b"id,text,urgency\n1,,1\n", "a.csv", mapping="urgency=priority\nsours=source")
+    row = Import.objects.get()
+    uploads.preview(row.pk)
+    page = admin.get(f"/imports/{row.pk}/").content.decode()
+    assert "◆ column &#x27;sours&#x27; was mapped to source, but the file has no such column" in page
+    assert "◆ No row can be imported. The faults below say why; mend the file and upload it again." in page
+    assert "Import 0 rows" not in page
+
+
+def test_the_limits_of_a_file_are_stated_where_it_is_chosen(admin, settings) -> None:
+    settings.IMPORT_MAX_BYTES = 2048
+    page = admin.get("/imports/").content.decode().replace("\xa0", " ")
+    assert "At most 2.0 KB, 1,000,000 rows, 1,000,000 characters a row and 20 levels of nesting." in page

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.utils import timezone
 
 from tests.conftest import case_named
-from webapp.actions import uploads
+from webapp.actions import sweeping, uploads
 from webapp.errors import UnreadableFile
 from webapp.locks import only_one
 from webapp.models import Case, Import, ImportState
@@ -29,8 +33,10 @@ def folder(settings, tmp_path) -> Path:
 
 @pytest.fixture
 def upload(helpline, person, folder) -> Callable[..., Import]:
+    admin = person(Role.ADMIN)
+
     def receive(content: bytes = GOOD, name: str = "march.jsonl", **changes) -> Import:
-        values = {"mapping": {}, "source": "calls", "by": person(Role.ADMIN)} | changes
+        values = {"mapping": {}, "source": "calls", "by": admin} | changes
         return uploads.receive(SimpleUploadedFile(name, content), helpline, **values)
 
     return receive
@@ -60,7 +66,7 @@ def test_a_file_of_another_kind_is_refused_and_not_kept(upload, folder, name) ->
 
 def test_a_file_that_is_too_large_is_refused_and_not_kept(upload, folder, settings) -> None:
     settings.IMPORT_MAX_BYTES = len(GOOD) - 1
-    with pytest.raises(UnreadableFile, match=r"^the file has 55 bytes; expected at most 54$"):
+    with pytest.raises(UnreadableFile, match=r"^the file has 55 bytes; expected at most 54: split it$"):
         upload()
     assert (list(Import.objects.all()), folder.exists()) == ([], False)
 
@@ -90,10 +96,11 @@ def test_a_preview_is_made_once(upload) -> None:
 
 
 def test_a_file_that_cannot_be_read_fails_in_the_preview_and_is_not_kept(upload, folder) -> None:
-    row = upload(content=b"id,text\n1,caf\xe9\n", name="cases.csv")
+    row = upload(content=b"id;text\n1;a\n", name="cases.csv")
     uploads.preview(row.pk)
     row.refresh_from_db()
-    assert (row.state, row.failure) == ("failed", "the file is not UTF-8 text; save it as CSV UTF-8")
+    expected = "the columns are separated by semicolons; expected commas: save the file with commas"
+    assert (row.state, row.failure) == ("failed", expected)
     assert list(folder.iterdir()) == []
 
 
@@ -103,6 +110,63 @@ def test_a_mapping_to_a_field_that_does_not_exist_fails_in_the_preview(upload) -
     row.refresh_from_db()
     assert row.state == "failed"
     assert row.failure.startswith("column 'a' is mapped to 'mood'; expected one of id, text")
+
+
+def test_files_that_arrive_have_names_that_no_other_gets(upload, folder, monkeypatch) -> None:
+    seen: list[str] = []
+
+    class Slow(SimpleUploadedFile):
+        def chunks(self, chunk_size=None):
+            seen.extend(path.name for path in folder.iterdir())
+            return super().chunks(chunk_size)
+
+    monkeypatch.setattr("tests.test_uploads.SimpleUploadedFile", Slow)
+    upload()
+    upload()
+    first, second = (name for name in seen if name.startswith("arriving-"))
+    assert re.fullmatch(r"arriving-[0-9a-f]{32}\.jsonl", first)
+    assert first != second
+
+
+def test_a_preview_that_nobody_confirmed_expires_and_its_file_goes(upload, folder) -> None:
+    row, younger = upload(), upload()
+    uploads.preview(row.pk)
+    change_age(row, timedelta(hours=24, seconds=1), folder)
+    change_age(younger, timedelta(hours=23), folder)
+    sweeping.sweep()
+    row.refresh_from_db()
+    younger.refresh_from_db()
+    assert (row.state, younger.state) == (ImportState.EXPIRED, ImportState.PREVIEWED)
+    assert [path.name for path in folder.iterdir()] == [f"{younger.pk}.jsonl"]
+    assert uploads.confirm(row) is False
+
+
+@pytest.mark.parametrize("state", [ImportState.QUEUED, ImportState.RUNNING])
+def test_a_file_that_was_confirmed_is_kept_however_old(upload, folder, sent, state) -> None:
+    row = upload()
+    Import.objects.update(state=state)
+    change_age(row, timedelta(days=3), folder)
+    sweeping.sweep()
+    assert (Import.objects.get().state, uploads.path_of(row).exists()) == (state, True)
+
+
+def test_what_half_arrived_or_was_left_by_a_worker_that_died_goes_after_an_hour(upload, folder) -> None:
+    row = upload()
+    Import.objects.update(state=ImportState.DONE)
+    change_age(row, timedelta(minutes=61), folder)
+    for name, minutes in (("arriving-1.csv", 61), ("arriving-2.csv", 59)):
+        (folder / name).write_bytes(GOOD)
+        moment = (timezone.now() - timedelta(minutes=minutes)).timestamp()
+        os.utime(folder / name, (moment, moment))
+    sweeping.sweep()
+    assert [path.name for path in folder.iterdir()] == ["arriving-2.csv"]
+
+
+def change_age(row: Import, age: timedelta, folder: Path) -> None:
+    """Make an upload look as old as that, in its row and on the disk."""
+    Import.objects.filter(pk=row.pk).update(created_at=timezone.now() - age)
+    moment = (timezone.now() - age).timestamp()
+    os.utime(uploads.path_of(row), (moment, moment))
 
 
 def test_a_file_is_imported_only_once_however_often_it_is_confirmed(

@@ -5,6 +5,7 @@ CaseloopError
 ├── RunInProgress       one training at a time for a schema
 ├── NotEnoughLabels     training needs more
 ├── NotPromotable       the version cannot be put in use
+├── NotAddable          a person cannot be added as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
 
@@ -27,6 +28,10 @@ class NotEnoughLabels(CaseloopError):
 
 class NotPromotable(CaseloopError):
     """The version cannot be put in use."""
+
+
+class NotAddable(CaseloopError):
+    """A person cannot be added as asked."""
 
 
 class UnreadableFile(CaseloopError):

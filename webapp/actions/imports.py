@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from ml import policy
 from ml.types import Example, Labels
 from webapp.actions import audit, flags, labels, outbox
 from webapp.casefiles import rows
-from webapp.casefiles.columns import Columns, Fault
+from webapp.casefiles.cleaning import clean
+from webapp.casefiles.columns import LONGEST, Columns, Fault, moment
 from webapp.errors import UnreadableFile
 from webapp.models import (
     Annotation,
@@ -47,6 +48,9 @@ from webapp.queries import schemas
 
 CHUNK = 500
 MOST_FAULTS_KEPT = 1000
+MOST_UNKNOWN_KEPT = 200  # Different labels; a text in the wrong column would make one of each row
+LONGEST_KEPT = 1000  # Characters of a message
+LOOKED_AT = 1000  # Rows whose columns are looked at before the first is taken in
 DEFAULT_SOURCE = "import"
 
 
@@ -62,8 +66,10 @@ class Report:
     audited: int = 0
     refused: int = 0  # Rows that were left out whole
     columns: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)  # Of columns that were not found, or were left out
     labelled: Counter[str] = field(default_factory=Counter)  # Head -> rows with an answer
     unknown_labels: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    unknown_in_rest: int = 0  # Rows with other unknown labels than those that are kept
     faults: list[dict[str, Any]] = field(default_factory=list)
     faults_in_all: int = 0
     faulty_rows: set[int] = field(default_factory=set)
@@ -78,9 +84,17 @@ class Report:
         self.faults_in_all += 1
         self.faulty_rows.add(fault.row)
         if len(self.faults) < MOST_FAULTS_KEPT:
-            self.faults.append({"row": fault.row, "field": fault.field, "message": fault.message})
+            message = fault.message[:LONGEST_KEPT]
+            self.faults.append({"row": fault.row, "field": fault.field[:LONGEST_KEPT], "message": message})
         if fault.unknown is not None:
-            self.unknown_labels[fault.field][fault.unknown] += 1
+            self._count_unknown(fault.field[:LONGEST_KEPT], fault.unknown[:LONGEST_KEPT])
+
+    def _count_unknown(self, head: str, label: str) -> None:
+        is_full = sum(map(len, self.unknown_labels.values())) >= MOST_UNKNOWN_KEPT
+        if not is_full or label in self.unknown_labels.get(head, ()):
+            self.unknown_labels[head][label] += 1
+        else:
+            self.unknown_in_rest += 1
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that tables hold."""
@@ -93,22 +107,33 @@ def open_import(
     schema: Schema, path: Path, *, name: str, mapping: dict[str, str], source: str, by: User | None
 ) -> Import:
     """Record that a file is to be imported; nothing of it is read yet but its hash."""
+    row = unsaved(schema, name=name, mapping=mapping, source=source)
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    found = Import.objects.create(  # Of a long name the end is kept: it says of what kind the file is
-        schema=schema, name=name[-200:], source=source or DEFAULT_SOURCE, digest=digest, mapping=mapping, created_by=by
-    )
-    audit.record(by, "import opened", f"import {found.pk}", bytes=path.stat().st_size)
-    return found
+        row.digest = hashlib.file_digest(file, "sha256").hexdigest()
+    row.created_by = by
+    row.save()
+    audit.record(by, "import opened", f"import {row.pk}", bytes=path.stat().st_size)
+    return row
+
+
+def unsaved(schema: Schema, *, name: str, mapping: dict[str, str], source: str) -> Import:
+    """Return an import that is in no table, as a preview needs it that nobody can confirm.
+
+    Raises:
+        UnreadableFile: the source is too long to be stored.
+    """
+    source = clean(source) or DEFAULT_SOURCE
+    if len(source) > LONGEST["source"]:
+        raise UnreadableFile(f"source has {len(source)} characters; expected at most {LONGEST['source']}")
+    # Of a long name the end is kept: it says of what kind the file is
+    return Import(schema=schema, name=clean(name)[-200:], source=source, mapping=mapping)
 
 
 def preview(row: Import, path: Path) -> Report:
-    """Read the whole file and store what an import would find; no case is written."""
+    """Read the whole file and say what an import would find; nothing is written."""
     report = Report()
     for _number, example in _read(row, path, report):
         report.labelled.update(example.labels.keys())
-    row.report = report.as_json()
-    row.save(update_fields=["report"])
     return report
 
 
@@ -138,20 +163,34 @@ def _finish(row: Import, report: Report, state: ImportState, failure: str = "") 
 def _read(row: Import, path: Path, report: Report) -> Iterator[tuple[int, Example]]:
     """Yield the good rows; count and report the rest."""
     columns = Columns(schemas.newest_version(row.schema).parsed, row.mapping)
-    for found in rows.read(path, max_bytes=settings.IMPORT_MAX_BYTES):
-        report.rows += 1
-        if found.values is None:
-            example, faults = None, [Fault(found.number, "", found.problem)]
-        else:
-            example, faults = columns.read(found.number, found.values, source=row.source)
-        for fault in faults:
-            report.add(fault)
-        report.columns = columns.found
-        if example is None:
-            report.refused += 1
-        else:
-            report.good += 1
-            yield found.number, example
+    if seen := _columns_at_first(path):
+        columns.expect(seen)
+    report.columns = columns.found
+    try:
+        for found in rows.read(path, max_bytes=settings.IMPORT_MAX_BYTES):
+            report.rows += 1
+            if found.values is None:
+                example, faults = None, [Fault(found.number, "", found.problem)]
+            else:
+                example, faults = columns.read(found.number, found.values, source=row.source)
+            for fault in faults:
+                report.add(fault)
+            if example is None:
+                report.refused += 1
+            else:
+                report.good += 1
+                yield found.number, example
+    finally:
+        report.warnings = columns.warnings()
+
+
+def _columns_at_first(path: Path) -> list[str]:
+    """Return the columns of the first rows, in order."""
+    seen: dict[str, None] = {}
+    with suppress(UnreadableFile):  # Said when the row is come to: those before it are good
+        for found in islice(rows.read(path, max_bytes=settings.IMPORT_MAX_BYTES), LOOKED_AT):
+            seen |= dict.fromkeys(found.values or ())
+    return list(seen)
 
 
 def _chunks(examples: Iterable[tuple[int, Example]]) -> Iterator[list[tuple[int, Example]]]:
@@ -195,6 +234,7 @@ class _Writer:
     def write(self, chunk: list[tuple[int, Example]]) -> None:
         """Write one chunk: new cases, and new annotations of known ones."""
         known = self._known([example for _, example in chunk])
+        said = self._said(known.values())
         new: dict[tuple[str, str], Example] = {}
         relabelled: list[tuple[Case, Labels]] = []
         for number, example in chunk:
@@ -206,7 +246,7 @@ class _Writer:
                 self.report.add(Fault(number, "id", f"id {example.id} {reason}; the row was left out"))
             elif case is None and key not in new:
                 new[key] = example
-            elif case is not None and self._says_more(case, example.labels):
+            elif case is not None and any(said[case.pk].get(head) != answer for head, answer in example.labels.items()):
                 relabelled.append((case, example.labels))
             else:
                 self.report.unchanged += 1
@@ -235,12 +275,12 @@ class _Writer:
         )
         return {(case.source, case.external_id): case for case in cases}
 
-    def _says_more(self, case: Case, labels: Labels) -> bool:
-        """Whether the row's labels differ from what imports have said of the case so far."""
-        said: Labels = {}
-        for annotation in case.annotations.filter(origin=Origin.IMPORT).order_by("id"):
-            said.update(annotation.answers)
-        return any(said.get(head) != answer for head, answer in labels.items())
+    def _said(self, cases: Iterable[Case]) -> dict[int, Labels]:
+        """Return what imports have said of each case so far."""
+        said: dict[int, Labels] = defaultdict(dict)
+        for annotation in Annotation.objects.filter(case__in=cases, origin=Origin.IMPORT).order_by("id"):
+            said[annotation.case_id] |= annotation.answers
+        return said
 
     def _create_cases(self, examples: list[Example]) -> list[Case]:
         conversations = self._conversations(examples)
@@ -273,7 +313,7 @@ class _Writer:
             metadata=example.metadata,
             text_hash=hash_of(example.text),
             text_length=len(example.text),
-            sent_at=_moment(example.sent_at),
+            sent_at=moment(example.sent_at),
             received_at=timezone.now(),
         )
 
@@ -332,14 +372,3 @@ class _Writer:
 def hash_of(text: str) -> str:
     """Return the SHA-256 of a text, by which snapshots know it."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _moment(written: str) -> datetime | None:
-    """Read an ISO 8601 time; what is of another form stays readable in the file, and is left out here."""
-    try:
-        moment = parse_datetime(written)
-    except ValueError:
-        return None
-    if moment is not None and timezone.is_naive(moment):
-        moment = moment.replace(tzinfo=UTC)
-    return moment

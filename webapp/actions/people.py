@@ -8,21 +8,39 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core import signing
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 
+from webapp.engines.label_studio import ADMIN_EMAIL
+from webapp.errors import NotAddable
 from webapp.models import Annotator, AnnotatorKind
 from webapp.roles import Role
 
 
 @transaction.atomic
 def create(username: str, *, email: str, password: str, role: Role) -> User:
-    """Create a person with one role, or give an existing one that role; the password of an existing one stays."""
-    user, created = User.objects.get_or_create(username=username, defaults={"email": email.lower()})
-    if created:
-        user.set_password(password)
-        user.save()
-    group, _ = Group.objects.get_or_create(name=role.value)
-    user.groups.add(group)
+    """Create a person with one role.
+
+    Raises:
+        NotAddable: the name or the address, whatever its case, is taken or reserved or not of the right form.
+    """
+    user = User(username=username, email=email.strip().lower())
+    user.set_password(password)
+    if user.email == ADMIN_EMAIL:  # Our bridge signs people in by their address
+        raise NotAddable(f"{user.email} belongs to the owner of Label Studio; choose another address")
+    if not user.email:
+        raise NotAddable(f"{username} has no e-mail address; expected one that nobody else has")
+    try:
+        user.full_clean(validate_unique=False)
+        with transaction.atomic():
+            user.save()
+    except ValidationError as exc:
+        faults = (f"{name} is {getattr(user, name)!r}: {' '.join(said)}" for name, said in exc.message_dict.items())
+        raise NotAddable("; ".join(faults)) from exc
+    except IntegrityError as exc:  # The index on addresses is made by a migration of ours, since the table is Django's
+        taken = f"the address {user.email}" if "one_person_by_email" in str(exc) else f"the name {username}"
+        raise NotAddable(f"{taken} belongs to somebody already; choose another") from exc
+    user.groups.add(Group.objects.get_or_create(name=role.value)[0])
     return user
 
 
@@ -37,7 +55,7 @@ def annotator_from_label_studio(label_studio_user: int, email: str | None) -> An
     known = Annotator.objects.filter(label_studio_user=label_studio_user).first()
     if known is not None:
         return known
-    user = User.objects.filter(email=email.lower()).first() if email else None
+    user = User.objects.filter(email__iexact=email).first() if email else None
     if user is None:
         name = email or f"Label Studio user {label_studio_user}"
         return Annotator.objects.create(kind=AnnotatorKind.PERSON, name=name, label_studio_user=label_studio_user)

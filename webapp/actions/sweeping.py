@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from webapp import tasks
+from webapp.actions import uploads
 from webapp.models import Import, ImportState, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
@@ -30,3 +31,4 @@ def sweep() -> None:
         tasks.preview_import.delay(import_id)
     if Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists():
         tasks.deliver_outbox.delay()
+    uploads.clear_out()  # Last: a file that cannot be removed must hold up nothing else

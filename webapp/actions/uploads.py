@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -19,6 +21,9 @@ from webapp.errors import UnreadableFile
 from webapp.locks import only_one
 from webapp.models import Import, ImportState, Schema
 
+PREVIEW_KEPT = timedelta(hours=24)
+UNWANTED_KEPT = timedelta(hours=1)  # Of a file that still arrives, or that a worker is about to remove
+
 
 def receive(upload: UploadedFile, schema: Schema, *, mapping: dict[str, str], source: str, by: User) -> Import:
     """Keep an uploaded file and have a worker preview it.
@@ -27,13 +32,15 @@ def receive(upload: UploadedFile, schema: Schema, *, mapping: dict[str, str], so
         UnreadableFile: the file is too large or of another kind.
     """
     name = Path(upload.name or "").name
-    if Path(name).suffix.lower() not in SUFFIXES:
-        raise UnreadableFile(f"the file ends in {Path(name).suffix!r}; expected one of {', '.join(SUFFIXES)}")
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UnreadableFile(f"the file ends in {suffix or 'nothing'!r}; expected one of {', '.join(SUFFIXES)}")
     if (upload.size or 0) > settings.IMPORT_MAX_BYTES:
-        raise UnreadableFile(f"the file has {upload.size:,} bytes; expected at most {settings.IMPORT_MAX_BYTES:,}")
+        most = settings.IMPORT_MAX_BYTES
+        raise UnreadableFile(f"the file has {upload.size:,} bytes; expected at most {most:,}: split it")
     settings.IMPORTS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    arriving = settings.IMPORTS_DIR / f"arriving-{by.pk}-{id(upload):x}{Path(name).suffix.lower()}"
-    with arriving.open("wb") as file:
+    arriving = settings.IMPORTS_DIR / f"arriving-{uuid4().hex}{suffix}"
+    with arriving.open("xb") as file:
         for chunk in upload.chunks():
             file.write(chunk)
     row = imports.open_import(schema, arriving, name=name, mapping=mapping, source=source, by=by)
@@ -47,8 +54,29 @@ def path_of(row: Import) -> Path:
     return Path(settings.IMPORTS_DIR) / f"{row.pk}{Path(row.name).suffix.lower()}"
 
 
+def kept_until(row: Import) -> datetime:
+    """Return when the preview of an import expires."""
+    return row.created_at + PREVIEW_KEPT
+
+
+def clear_out() -> None:
+    """Let previews expire that nobody confirmed, and remove the files that no import waits for.
+
+    A file that no import waits for was left by a process that died, while it arrived or before it was removed.
+    """
+    now = timezone.now()
+    previews = Import.objects.filter(state=ImportState.PREVIEWED)
+    previews.filter(created_at__lt=now - PREVIEW_KEPT).update(state=ImportState.EXPIRED, finished_at=now)
+    waiting = (ImportState.PREVIEWED, ImportState.QUEUED, ImportState.RUNNING)
+    wanted = {path_of(row) for row in Import.objects.filter(state__in=waiting).only("name")}
+    for path in Path(settings.IMPORTS_DIR).glob("*"):
+        with suppress(FileNotFoundError):  # Removed meanwhile by the worker that was at it
+            if path not in wanted and path.stat().st_mtime < (now - UNWANTED_KEPT).timestamp():
+                path.unlink()
+
+
 def confirm(row: Import) -> bool:
-    """Have a worker import a previewed file; False if it was confirmed before."""
+    """Have a worker import a previewed file; False if it does not wait for that any more."""
     waiting = Import.objects.filter(pk=row.pk, state=ImportState.PREVIEWED)
     if waiting.update(state=ImportState.QUEUED) != 1:
         return False
@@ -66,7 +94,8 @@ def preview(import_id: int) -> None:
             _fail(row, "the file is not kept any more; upload it again")
             return
         try:
-            imports.preview(row, path_of(row))
+            found = imports.preview(row, path_of(row))
+            Import.objects.filter(pk=row.pk).update(report=found.as_json())
         except UnreadableFile as exc:
             _fail(row, str(exc))
         except Exception as exc:

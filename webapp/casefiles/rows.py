@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import ijson
 
+from webapp.casefiles import encoding
 from webapp.errors import UnreadableFile
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
@@ -18,6 +19,16 @@ MAX_ROWS = 1_000_000
 MAX_ROW_CHARACTERS = 1_000_000
 MAX_DEPTH = 20
 TOO_DEEP = object()
+NOT_UTF_8 = "the row is not UTF-8; the rest of the file was read: save the file as UTF-8 and import it again"
+KINDS = {  # As messages call them
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +54,14 @@ def read(path: Path, *, max_bytes: int) -> Iterator[Row]:
     if reader is None:
         raise UnreadableFile(f"the file ends in {path.suffix or 'nothing'!r}; expected one of {', '.join(SUFFIXES)}")
     with path.open("rb") as file:
+        encoding.refuse_others(file)
+        count = 0
         for count, row in enumerate(reader(file), start=1):
             if count > MAX_ROWS:
                 raise UnreadableFile(f"the file has more than {MAX_ROWS:,} rows; split it")
             yield row
+    if not count:
+        raise UnreadableFile("the file has no rows; expected one case a row")
 
 
 def _json_lines(file: IO[bytes]) -> Iterator[Row]:
@@ -59,7 +74,7 @@ def _json_lines(file: IO[bytes]) -> Iterator[Row]:
         try:
             values = json.loads(line.decode("utf-8-sig"))
         except UnicodeDecodeError:
-            yield Row(number, None, "the row is not UTF-8 text; save the file as UTF-8")
+            yield Row(number, None, NOT_UTF_8)
         except (ValueError, RecursionError) as exc:
             yield Row(number, None, f"the row is not valid JSON: {_reason(exc)}")
         else:
@@ -103,29 +118,58 @@ def _elements(file: IO[bytes]) -> Iterator[object]:
 
 def _csv(file: IO[bytes]) -> Iterator[Row]:
     csv.field_size_limit(MAX_ROW_CHARACTERS)
-    lines = (line.decode("utf-8-sig" if number == 0 else "utf-8", errors="strict") for number, line in enumerate(file))
+    # Bytes that are not UTF-8 become halves of characters, so that only their row is lost
+    lines = (line.decode("utf-8" if number else "utf-8-sig", "surrogateescape") for number, line in enumerate(file))
+    reader = csv.reader(lines, strict=True)
     try:
-        reader = csv.DictReader(lines, strict=True)
-        columns = reader.fieldnames
-        if not columns:
-            raise UnreadableFile("the file is empty; expected a first line with the names of the columns")
+        columns = _column_names(next((names for names in reader if any(names)), []))
         for values in reader:
-            if None in values:
-                extra = len(values[None])
-                yield Row(reader.line_num, None, f"the row has {len(columns) + extra} values; expected {len(columns)}")
-            else:
-                yield _checked(reader.line_num, values)
-    except UnicodeDecodeError as exc:
-        raise UnreadableFile("the file is not UTF-8 text; save it as CSV UTF-8") from exc
+            if values:
+                yield _csv_row(reader.line_num, columns, values)
     except csv.Error as exc:
-        raise UnreadableFile(f"line {reader.reader.line_num} is not valid CSV: {exc}") from exc
+        if "field limit" in str(exc):
+            fault = f"has a value of more than {MAX_ROW_CHARACTERS:,} characters; shorten it, or close its quotes"
+        else:
+            fault = f"is not valid CSV: {exc}; mend its quotes or those before it"
+        raise UnreadableFile(f"line {reader.line_num} {fault}, and import the file again") from exc
+
+
+def _column_names(found: list[str]) -> list[str]:
+    """Return the names of the columns, each once; one without a name is known by its place."""
+    if not found:
+        raise UnreadableFile("the file is empty; expected a first line with the names of the columns")
+    if not _is_utf_8(found):
+        raise UnreadableFile(f"the first line is not UTF-8; expected the names of the columns: {encoding.REMEDY}")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(found) == 1 and mark in found[0]:
+            raise UnreadableFile(f"the columns are separated by {name}; expected commas: save the file with commas")
+    twice = next((name for number, name in enumerate(found) if name and name in found[:number]), None)
+    if twice:
+        raise UnreadableFile(f"the first line names the column {twice!r} twice; expected each name once: rename one")
+    return [name or f"column {number}" for number, name in enumerate(found, start=1)]
+
+
+def _csv_row(number: int, columns: list[str], values: list[str]) -> Row:
+    if not _is_utf_8(values):
+        return Row(number, None, NOT_UTF_8)
+    if len(values) != len(columns):  # One that is short may be half of a text that was not quoted
+        return Row(number, None, f"the row has {len(values)} values; expected {len(columns)}, as the first line has")
+    return Row(number, dict(zip(columns, values, strict=True)))
+
+
+def _is_utf_8(values: list[str]) -> bool:
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked(number: int, values: object) -> Row:
     if values is TOO_DEEP or depth(values) > MAX_DEPTH:
         return Row(number, None, f"the row is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(values, dict):
-        return Row(number, None, f"the row is a JSON {type(values).__name__}; expected an object with named fields")
+        return Row(number, None, f"the row is {KINDS[type(values)]}; expected an object with named fields")
     return Row(number, values)
 
 
@@ -146,4 +190,5 @@ def _reason(exc: Exception) -> str:
 
 def _brief(exc: Exception) -> str:
     """Name the fault without the text around it, which may be a case's."""
-    return type(exc).__name__
+    is_encoding = isinstance(exc, UnicodeDecodeError) or "bytes in UTF8" in str(exc)
+    return "it is not UTF-8" if is_encoding else type(exc).__name__

@@ -18,6 +18,7 @@ class ImportState(models.TextChoices):
     RUNNING = "running", "running"
     DONE = "done", "done"
     FAILED = "failed", "failed"
+    EXPIRED = "expired", "expired"  # Previewed, and not confirmed in time
 
 
 class Import(models.Model):

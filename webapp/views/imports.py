@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.actions import uploads
+from webapp.casefiles.rows import MAX_DEPTH, MAX_ROW_CHARACTERS, MAX_ROWS
 from webapp.errors import CaseloopError
 from webapp.forms import ImportForm
-from webapp.models import Import
+from webapp.models import Import, ImportState
 from webapp.roles import Role, allow, person_of
 
 
@@ -30,7 +32,13 @@ def import_list(request: HttpRequest) -> HttpResponse:
         else:
             return redirect("import", pk=row.pk)
     rows = Import.objects.select_related("schema", "created_by").order_by("-id")[:50]
-    context = {"form": form, "imports": rows, "title": "Imports"}
+    limits = {
+        "bytes": settings.IMPORT_MAX_BYTES,
+        "rows": f"{MAX_ROWS:,}",
+        "characters": f"{MAX_ROW_CHARACTERS:,}",
+        "depth": MAX_DEPTH,
+    }
+    context = {"form": form, "imports": rows, "limits": limits, "title": "Imports"}
     return render(request, "imports.html", context, status=422 if form.errors else 200)
 
 
@@ -41,7 +49,13 @@ def import_page(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Import.objects.select_related("schema"), pk=pk)
     is_working = row.state in ("queued", "running") or (row.state == "previewed" and not row.report)
     template = "import_report.html" if request.htmx else "import.html"  # type: ignore[attr-defined]
-    context = {"import": row, "report": row.report, "is_working": is_working, "title": f"Import {row.name}"}
+    context = {
+        "import": row,
+        "report": row.report,
+        "is_working": is_working,
+        "kept_until": uploads.kept_until(row),
+        "title": f"Import {row.name}",
+    }
     return render(request, template, context)
 
 
@@ -49,6 +63,10 @@ def import_page(request: HttpRequest, pk: int) -> HttpResponse:
 @allow(Role.ADMIN)
 def confirm(request: HttpRequest, pk: int) -> HttpResponse:
     """Import a previewed file."""
-    if not uploads.confirm(get_object_or_404(Import, pk=pk)):
-        messages.info(request, "This file is imported already.")
+    row = get_object_or_404(Import, pk=pk)
+    if not uploads.confirm(row):
+        row.refresh_from_db()
+        is_gone = row.state in (ImportState.EXPIRED, ImportState.FAILED)
+        said = "This file is not kept any more; upload it again." if is_gone else "This file is imported already."
+        messages.info(request, said)
     return redirect("import", pk=pk)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.actions import audit, people
+from webapp.errors import NotAddable
 from webapp.roles import Role
 
 
@@ -25,9 +25,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Add the person."""
-        if User.objects.filter(username=options["name"]).exists():
-            raise CommandError(f"{options['name']} is there already; choose another name")
         password = secrets.token_urlsafe(12)
-        user = people.create(options["name"], email=options["email"], password=password, role=Role(options["role"]))
+        try:
+            user = people.create(options["name"], email=options["email"], password=password, role=Role(options["role"]))
+        except NotAddable as exc:
+            raise CommandError(str(exc)) from exc
         audit.record(None, "person added", f"person {user.pk}", role=options["role"])
         self.stdout.write(f"{options['name']} {password}")

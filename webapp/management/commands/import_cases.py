@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--schema", default="helpline", help="label schema (default: helpline)")
         parser.add_argument("--source", default=imports.DEFAULT_SOURCE, help="source of rows that name none")
         parser.add_argument("--map", action="append", default=[], metavar="COLUMN=FIELD", help="FIELD - leaves it out")
-        parser.add_argument("--preview", action="store_true", help="report what would be imported; write no case")
+        parser.add_argument("--preview", action="store_true", help="report what would be imported; write nothing")
         parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,18 +43,22 @@ class Command(BaseCommand):
             known = ", ".join(Schema.objects.values_list("name", flat=True))
             raise CommandError(f"schema is {options['schema']!r}; expected one of {known}")
         try:
-            row = imports.open_import(
-                schema, path, name=path.name, mapping=parse_mapping(options["map"]), source=options["source"], by=None
-            )
-            with only_one(f"import {row.pk}"):  # The sweep takes it for one that was left behind otherwise
-                report = imports.preview(row, path) if options["preview"] else imports.apply(row, path)
-        except CaseloopError as exc:
+            given: Any = {"name": path.name, "mapping": parse_mapping(options["map"]), "source": options["source"]}
+            if options["preview"]:
+                report = imports.preview(imports.unsaved(schema, **given), path)
+            else:
+                row = imports.open_import(schema, path, by=None, **given)
+                with only_one(f"import {row.pk}"):  # The sweep takes it for one that was left behind otherwise
+                    report = imports.apply(row, path)
+        except (CaseloopError, OSError) as exc:
             raise CommandError(str(exc)) from exc
         self._show(report)
         if report.new:
             tasks.predict_cases.delay(schema.pk)
 
     def _show(self, report: imports.Report) -> None:
+        for warning in report.warnings:
+            self.stderr.write(f"Warning: {warning}")
         for fault in report.faults[:SHOWN]:
             self.stderr.write(f"Row {fault['row']}: {fault['message']}")
         if report.faults_in_all > SHOWN:
