@@ -13,7 +13,7 @@ from webapp.actions import people
 from webapp.errors import NotAddable
 from webapp.roles import Role
 
-doubles = importlib.import_module("migrations.0004_one_person_by_email")
+doubles = importlib.import_module("migrations.0005_one_person_by_email")
 
 
 def add(name: str = "amina", email: str = "amina@example.org") -> User:
