@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
+from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.models import Import, ImportState, Outbox, Run, RunState, Schema
+from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
 LEFT_BEHIND = timedelta(seconds=30)
+ABANDONED = timedelta(hours=1)
 
 
 def sweep() -> None:
@@ -30,3 +34,17 @@ def sweep() -> None:
         tasks.preview_import.delay(import_id)
     if Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists():
         tasks.deliver_outbox.delay()
+    _remove_abandoned_folders()
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove what runs saved, or had begun to, that ended before it became a version: a cancelled or killed one's."""
+    if Run.objects.filter(state=RunState.RUNNING).exists():
+        return  # It may have saved its folder, and still be measuring
+    before = (timezone.now() - ABANDONED).timestamp()
+    # Only names that runs give; those of half-written folders begin with a dot
+    old = [path for path in Path(settings.MODELS_DIR).glob("*-run-*") if path.stat().st_mtime < before]
+    kept = set(ModelVersion.objects.filter(folder__in=[path.name for path in old]).values_list("folder", flat=True))
+    for path in old:
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
