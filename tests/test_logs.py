@@ -53,6 +53,7 @@ def test_a_long_fact_is_replaced_by_its_length() -> None:
 def test_the_settings_write_every_line_this_way(settings) -> None:
     assert settings.LOGGING["handlers"]["console"]["formatter"] == "line"
     assert settings.LOGGING["formatters"]["line"] == {"()": "webapp.logs.LineFormatter"}
+    assert logging.getLogger("django").handlers == []  # Else Django's own would write some in another way
 
 
 @pytest.mark.parametrize("word", ["Amina", "Kisumu"])
@@ -116,6 +117,7 @@ def test_a_task_that_breaks_in_a_worker_quotes_nothing(tmp_path) -> None:
         said = wait_for(log, "after KeyError")
     assert f"ERROR celery.app.trace Task tests.breaking.break_down[{sent.id}] raised unexpected: ValueError" in said
     assert re.search(r"breaking\.py:\d+ in break_down", said)
+    assert " data=" not in said
     assert MARKER not in said
 
 
