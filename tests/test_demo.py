@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from ml import answers, policy, schema
+from webapp import demo
 from webapp.demo import generate, parts
 from webapp.demo.writing import Transcript, fill, words_for
 
@@ -184,6 +185,10 @@ def test_messages_come_in_conversations_in_the_order_of_time(messages):
 
 def test_every_case_says_that_it_is_synthetic(calls, messages):
     assert all(row.metadata["synthetic"] is True for row in calls + messages)
+
+
+def test_every_case_is_of_the_source_that_pages_know(calls, messages):
+    assert {row.source for row in calls + messages} == {demo.SOURCE}
 
 
 def test_the_command_writes_both_files_as_they_are_read(tmp_path, calls):

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -25,6 +25,7 @@ from webapp.engines import (
     environment,
     folders,
     interruption,
+    launcher,
     ports,
     postgres,
     processes,
@@ -37,6 +38,7 @@ from webapp.engines.programs import Program
 
 ADDRESSES = ("DATABASE_URL", "REDIS_URL", "SITE_URL")
 COMMAND = (sys.executable, "-m", "webapp.engines", "run", "--engines-only")
+COUNTS = [f"select count(*) from {table}" for table in ("webapp_schema", "webapp_case", "auth_user")]  # noqa: S608
 NOT_VALID = "This link is not valid any more. Open it again from Caseloop."
 
 
@@ -276,6 +278,43 @@ def test_a_cluster_that_was_left_half_made_is_made_again(place: Folders) -> None
     assert not half.exists()
 
 
+# --- The demonstration -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("bare_environment")
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DATABASE_URL_FILE"])
+def test_the_demonstration_goes_only_into_a_database_of_ours_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    assert [launcher.wants_demo(asked) for asked in ("", "0", "1")] == [True, False, True]
+    monkeypatch.setenv(variable, "another one")
+    assert [launcher.wants_demo(asked) for asked in ("", "0", "1")] == [False, False, True]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bare_environment")
+def test_a_database_of_somebodys_own_gets_tables_and_schemas_but_no_demonstration(place: Folders) -> None:
+    said: list[str] = []
+    with database_elsewhere() as address:
+        elsewhere = {"DATABASE_URL": address, "DJANGO_SETTINGS_MODULE": "webapp.settings"}
+        with launched(place, COMMAND[:-1], more=elsewhere, said=said):
+            lines = "".join(said)
+            assert "No demonstration, because DATABASE_URL names a database of your own." in lines
+            assert "make run DEMO=1" in lines
+            assert "Passwords" not in lines
+            assert not place.postgres.exists()
+        with psycopg.connect(address) as connection:
+            found = [connection.execute(query).fetchone() for query in COUNTS]
+    assert found == [(2,), (0,), (0,)]
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_a_demo_that_is_neither_1_nor_0_is_refused(place: Folders) -> None:
+    more = variables(place) | {"DEMO": "yes"}
+    answer = subprocess.run(COMMAND, env=more, capture_output=True, text=True, timeout=20, check=False)
+    assert (answer.returncode, answer.stderr) == (1, "DEMO is 'yes'; expected 1 or 0\n")
+
+
 # --- Label Studio ----------------------------------------------------------------------------------------------------
 
 
@@ -356,13 +395,20 @@ def listener() -> socket.socket:
 
 
 @contextmanager
-def launched(place: Folders) -> Iterator[subprocess.Popen[str]]:
-    """Run the launcher from when it says that it is ready until the block ends."""
+def launched(
+    place: Folders,
+    command: Sequence[str] = COMMAND,
+    *,
+    more: Mapping[str, str] | None = None,
+    said: list[str] | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """Run the launcher from when it says that it is ready until the block ends; `said` is filled with its lines."""
+    environment = variables(place) | dict(more or {})
     launcher = subprocess.Popen(
-        COMMAND, cwd=REPOSITORY, env=variables(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        said = []
+        said = [] if said is None else said
         for line in launcher.stdout:
             said.append(line)
             if line.startswith("Ready after"):
@@ -373,6 +419,19 @@ def launched(place: Folders) -> Iterator[subprocess.Popen[str]]:
     finally:
         launcher.terminate()
         launcher.communicate(timeout=30)
+
+
+@contextmanager
+def database_elsewhere() -> Iterator[str]:
+    """The address of an empty database, which no launcher of the tests runs."""
+    server = postgres.url(Folders(Path(os.environ["CASELOOP_VAR"])).postgres_socket)
+    name = f"elsewhere_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+        try:
+            yield server.replace(f"/{postgres.DATABASE}?", f"/{name}?")
+        finally:
+            connection.execute(f"drop database {name} with (force)")
 
 
 def variables(place: Folders) -> dict[str, str]:

@@ -102,6 +102,38 @@ def test_the_page_of_a_version_says_on_what_it_was_measured(challenger, admin) -
     assert "✓ +0.110" in page
 
 
+def test_a_champion_that_is_measured_again_keeps_the_comparison_that_it_was_promoted_by(
+    challenger, labelled, import_rows, admin
+) -> None:
+    promotions.promote(challenger, by=None, reason="better", report=learning.report(challenger))
+    import_rows(labelled, {"id": "more", "text": "more", "priority": "1"})
+    later = {"main_category": MINE["main_category"] | {"accuracy": 0.57, "n": 120}}
+    snapshot = snapshots.take(labelled.versions.get())
+    Evaluation.objects.create(version=challenger, snapshot=snapshot, heads=later)
+    evaluation, other, rows = learning.compare(challenger)
+    assert (evaluation.heads, other.number, rows[0].champion) == (MINE, 1, 0.5)
+    ((again, heads),) = learning.measured_later(challenger)
+    assert (again.snapshot, heads[0].challenger, heads[0].n, heads[0].champion) == (snapshot, 0.57, 120, None)
+    page = admin.get(f"/models/versions/{challenger.pk}/").content.decode()
+    assert "as version 1, which was in use" in page
+    assert "✓ +0.110" in page
+    assert "<b>0.570</b>" in page.split("Measured again since")[1]
+
+
+def test_a_version_that_was_measured_once_shows_no_later_measurements(challenger, admin) -> None:
+    assert "Measured again" not in admin.get(f"/models/versions/{challenger.pk}/").content.decode()
+
+
+def test_of_many_later_measurements_the_newest_are_shown(challenger, labelled, import_rows, monkeypatch) -> None:
+    monkeypatch.setattr(learning, "SHOWN_LATER", 2)
+    for number in range(4):
+        import_rows(labelled, {"id": f"more {number}", "text": "more", "priority": "1"})
+        snapshot = snapshots.take(labelled.versions.get())
+        Evaluation.objects.create(version=challenger, snapshot=snapshot, heads=MINE)
+    newest = challenger.evaluations.order_by("-id")[:2]
+    assert [found for found, _ in learning.measured_later(challenger)] == list(newest)
+
+
 def test_a_version_that_was_never_measured_says_so(helpline, admin) -> None:
     version = trained_version(helpline)
     assert "nothing can be said of how good it is" in admin.get(f"/models/versions/{version.pk}/").content.decode()

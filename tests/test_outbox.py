@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from tests.conftest import case_named, helpline_prediction, predict, trained_version
-from webapp.actions import outbox
+from webapp.actions import outbox, schemas
 from webapp.models import Case, LabelStudioProject, LabelStudioTask, ModelVersion, Outbox, OutboxPurpose, Schema
 
 
@@ -116,3 +117,62 @@ def test_a_worker_is_asked_only_when_something_waits(case, sent, django_capture_
     with django_capture_on_commit_callbacks(execute=True):
         outbox.want_in([case])
     assert sent == [("deliver_outbox",)]
+
+
+# --- Two connections -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting_row(transactional_db: None, import_rows: Callable[..., Any], sent: list[Any]) -> Outbox:
+    """A row that has been committed, as a worker reads it that begins to deliver it."""
+    schemas.register_shipped()
+    import_rows(Schema.objects.get(name="helpline"), {"id": "1", "text": "a"})
+    Outbox.objects.all().delete()
+    outbox.want_in([case_named("1")])
+    return Outbox.objects.get()
+
+
+def test_what_is_wished_for_again_while_it_is_delivered_is_delivered_again(waiting_row) -> None:
+    in_thread(outbox.want_in, [case_named("1")]).result(10)
+    outbox.mark_sent([waiting_row])
+    row = Outbox.objects.get()
+    assert (row.pk, row.revision, row.sent_at) == (waiting_row.pk, 1, None)
+    outbox.mark_sent([row])
+    assert waiting() == []
+
+
+def test_a_wish_that_is_not_committed_yet_is_waited_for(waiting_row) -> None:
+    with transaction.atomic():
+        outbox.want_in([case_named("1")])
+        marking = in_thread(outbox.mark_sent, [waiting_row])
+        with pytest.raises(TimeoutError):
+            marking.result(0.5)
+    marking.result(10)
+    assert waiting() == ["push"]
+
+
+def test_a_wish_that_comes_when_all_was_sent_is_a_row_of_its_own(waiting_row) -> None:
+    with transaction.atomic():
+        outbox.mark_sent([waiting_row])
+        wishing = in_thread(outbox.want_in, [case_named("1")])
+        with pytest.raises(TimeoutError):
+            wishing.result(0.5)
+    wishing.result(10)
+    assert waiting() == ["push"]
+    assert Outbox.objects.count() == 2
+
+
+def in_thread(action: Callable[[Any], None], argument: Any) -> Future[None]:
+    """Begin an action on a connection of its own."""
+
+    def run() -> None:
+        try:
+            action(argument)
+        finally:
+            connection.close()
+
+    threads = ThreadPoolExecutor(1)
+    try:
+        return threads.submit(run)
+    finally:
+        threads.shutdown(wait=False)

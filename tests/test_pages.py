@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
+from webapp import demo
 from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Run
 from webapp.roles import EVERYONE, STAFF, Role
 from webapp.urls import urlpatterns
@@ -38,6 +39,7 @@ REACH = {
     "promote": (M,),
     "label-studio-webhook": OPEN,
 }
+IDS = ("made", "real")
 POSTED = {
     "next-case",
     "release",
@@ -88,6 +90,23 @@ def test_a_stored_script_is_shown_as_text(helpline, import_rows, signed_in) -> N
     page = signed_in(S).get(f"/cases/{Case.objects.get().pk}/").content.decode()
     assert script not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3
+
+
+def test_pages_say_which_cases_are_synthetic(helpline, import_rows, signed_in) -> None:
+    import_rows(
+        helpline, {"id": "made", "text": "a", "source": demo.SOURCE}, {"id": "real", "text": "b", "source": "line"}
+    )
+    desk = signed_in(S)
+    page = {name: desk.get(f"/cases/{Case.objects.get(external_id=name).pk}/").content.decode() for name in IDS}
+    assert ["synthetic, written for the demo" in page[name] for name in IDS] == [True, False]
+    rows = desk.get("/queue/?state=new").content.decode().split("<li>")[1:]
+    assert [(name in row, "demo, synthetic ·" in row) for row, name in zip(rows, IDS, strict=True)] == [
+        (True, True),
+        (True, False),
+    ]
+    assert "1 of these cases is synthetic" in desk.get("/").content.decode()
+    Case.objects.filter(external_id="made").update(source="line")
+    assert "synthetic" not in desk.get("/").content.decode()
 
 
 def test_pages_forbid_inline_scripts_and_other_sites(signed_in) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
 
@@ -201,3 +203,75 @@ def test_of_runs_that_are_asked_for_at_once_one_is_queued(import_rows, sent) -> 
     run = Run.objects.get()
     assert answers == sorted(["refused", "refused", str(run)])
     assert sent == [("train_model", run.pk)]
+
+
+# --- The heartbeat ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent(transactional_db: None, import_rows: Any, sent: list[Any], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that tells nothing, was last heard of half a minute ago, and would beat twenty times a second."""
+    monkeypatch.setattr(runs, "BEAT_EVERY", timedelta(seconds=0.05))
+    schemas.register_shipped()
+    helpline = Schema.objects.get(name="helpline")
+    change_policy(helpline, audit_share=0.0)
+    import_rows(helpline, *({"id": str(n), "text": f"text {n}", "priority": "1"} for n in range(20)))
+    run = runs.claim(runs.request(helpline).pk)
+    Run.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=30))
+    return run
+
+
+def heartbeat() -> datetime:
+    return Run.objects.get().heartbeat_at
+
+
+def wait_for_a_beat() -> None:
+    last, deadline = heartbeat(), time.monotonic() + 10
+    while heartbeat() == last:
+        assert time.monotonic() < deadline, "no heartbeat"
+        time.sleep(0.01)
+
+
+def connections() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("select count(*) from pg_stat_activity where datname = current_database()")
+        return cursor.fetchone()[0]
+
+
+def test_a_run_that_tells_no_progress_is_heard_of_until_it_ends(silent) -> None:
+    before = connections()
+    with runs.kept_alive(silent):
+        wait_for_a_beat()
+        wait_for_a_beat()
+        assert (connections(), runs.reap()) == (before + 1, 0)
+    last = heartbeat()
+    time.sleep(0.2)
+    assert (heartbeat(), [thread.name for thread in threading.enumerate() if "heartbeat" in thread.name]) == (last, [])
+    deadline = time.monotonic() + 10
+    while connections() > before:  # The server takes a moment to notice
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_run_that_was_reaped_is_not_revived_and_stops_at_its_next_progress(silent) -> None:
+    with runs.kept_alive(silent):
+        wait_for_a_beat()
+        Run.objects.update(state=RunState.FAILED)
+        last = heartbeat()
+        time.sleep(0.2)
+        assert heartbeat() == last
+        with pytest.raises(runs.Cancelled):
+            runs.beat(silent, {})
+    assert Run.objects.get().state == RunState.FAILED
+
+
+def test_the_heart_beats_on_after_the_database_hung_up(silent) -> None:
+    with runs.kept_alive(silent):
+        wait_for_a_beat()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        wait_for_a_beat()
+        wait_for_a_beat()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import timedelta
 
 import pytest
@@ -9,7 +11,7 @@ from django.utils import timezone
 
 from tests.conftest import case_named, helpline_prediction, predict
 from webapp.actions import sweeping
-from webapp.models import Import, ImportState, Outbox, Run, RunState, Schema
+from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
 
 LONG_AGO = timedelta(seconds=31)
 
@@ -98,3 +100,22 @@ def test_the_outbox_is_emptied_when_something_is_due(schema, import_rows, sent) 
     sent.clear()
     sweeping.sweep()
     assert sent == []
+
+
+def test_model_folders_that_no_version_names_are_removed_after_an_hour(schema, sent, settings, tmp_path) -> None:
+    settings.MODELS_DIR = tmp_path
+    ages = {"helpline-run-1": 61, ".helpline-run-2-x1y2": 61, "helpline-run-3": 59, "helpline-run-4": 61, "by-hand": 61}
+    for name, minutes in ages.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").touch()
+        moment = time.time() - 60 * minutes
+        os.utime(tmp_path / name, (moment, moment))
+    ModelVersion.objects.create(
+        schema=schema, schema_version=schema.versions.get(), kind="trained", number=1, folder="helpline-run-4"
+    )
+    run = run_in(schema, RunState.RUNNING, LONG_AGO)
+    sweeping.sweep()
+    assert {path.name for path in tmp_path.iterdir()} == set(ages)  # One that trains may be measuring what it saved
+    Run.objects.filter(pk=run.pk).update(state=RunState.CANCELLED)
+    sweeping.sweep()
+    assert {path.name for path in tmp_path.iterdir()} == {"helpline-run-3", "helpline-run-4", "by-hand"}

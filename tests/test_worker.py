@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,22 @@ def test_a_run_that_is_cancelled_stores_no_version(labelled, person, monkeypatch
     assert (run.state, run.version, run.snapshot, run.failure) == (RunState.CANCELLED, None, None, "")
     assert list(ModelVersion.objects.filter(kind="trained")) == []
     assert list(Evaluation.objects.all()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_is_heard_of_while_a_long_step_tells_nothing(labelled, sent, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "BEAT_EVERY", timedelta(seconds=0.05))
+    real = training.train
+
+    def silent_at_first(*args: Any, **rest: Any) -> Any:
+        begun = Run.objects.get().heartbeat_at
+        deadline = time.monotonic() + 10
+        while Run.objects.get().heartbeat_at == begun:
+            assert time.monotonic() < deadline, "no heartbeat"
+        return real(*args, **rest)
+
+    monkeypatch.setattr(training, "train", silent_at_first)
+    assert train(labelled).state == RunState.SUCCEEDED
 
 
 def test_a_run_with_too_little_to_learn_from_fails_in_words(toy, import_rows) -> None:

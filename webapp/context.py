@@ -1,4 +1,4 @@
-"""What every page needs: where the person may go."""
+"""What every page needs: where the person may go, and which cases are synthetic."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from webapp.demo import SOURCE
 from webapp.models import Case, CaseState
 from webapp.roles import STAFF, Role, roles_of
 
@@ -20,10 +21,10 @@ PLACES = (  # Address name, words, roles
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Return the places of this person's roles, and how many cases wait for review."""
+    """Return the places of this person's roles, how many cases wait for review, and the source of the demo's cases."""
     user = getattr(request, "user", None)
     roles = roles_of(user) if user else set()
     here = request.resolver_match.url_name if request.resolver_match else ""
     places = [{"name": name, "words": words, "here": name == here} for name, words, for_ in PLACES if roles & set(for_)]
     waiting = Case.objects.filter(state=CaseState.REVIEW).count() if roles & set(STAFF) else None
-    return {"places": places, "waiting": waiting, "roles": roles}
+    return {"places": places, "waiting": waiting, "roles": roles, "demo_source": SOURCE}

@@ -184,6 +184,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
+        "django": {"handlers": []},  # Django's own would mail tracebacks, or print them with DEBUG, messages included
         "axes": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},  # It writes whole addresses, queries included
         "celery.worker.strategy": {"level": "WARNING"},  # One line for each task of the scheduler is noise

@@ -59,7 +59,8 @@ def train(run_id: int) -> None:
     if run is None:
         return  # Another worker owns it, or it was cancelled
     try:
-        _train(run)
+        with runs.kept_alive(run):
+            _train(run)
     except runs.Cancelled:
         logger.info("training run ended from outside", extra={"run": run.pk})
     except training.TrainingError as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -14,6 +14,13 @@ from webapp.models import Case, LabelStudioTask, Outbox, OutboxPurpose
 
 LONGEST_WAIT = timedelta(minutes=10)
 TOGETHER = timedelta(seconds=5)  # Predictions in Label Studio are replaced all at once, so one waits for the others
+
+# Django can name no partial index as the target of a conflict
+WISH = """
+    insert into webapp_outbox (case_id, purpose, created_at, due_at, revision, attempts, failure)
+    select unnest(%(ids)s), %(purpose)s, %(now)s, %(due_at)s, 0, 0, ''
+    on conflict (case_id, purpose) where sent_at is null do update set revision = webapp_outbox.revision + 1
+"""
 
 
 def want_in(cases: Iterable[Case]) -> None:
@@ -35,8 +42,13 @@ def want_out(cases: Iterable[Case]) -> None:
 
 
 def mark_sent(rows: Iterable[Outbox]) -> None:
-    """Record that the effects happened."""
-    Outbox.objects.filter(pk__in=[row.pk for row in rows]).update(sent_at=timezone.now(), failure="")
+    """Record that the effects happened; what was wished for again since a row was read still waits.
+
+    One row at a time: a statement that holds several could wait in a circle with `_add`.
+    """
+    for row in rows:
+        as_read = Outbox.objects.filter(pk=row.pk, revision=row.revision)
+        as_read.update(sent_at=timezone.now(), failure="")
 
 
 def mark_failed(rows: Iterable[Outbox], failure: str) -> None:
@@ -49,8 +61,11 @@ def mark_failed(rows: Iterable[Outbox], failure: str) -> None:
 
 
 def _add(case_ids: Iterable[int], purpose: OutboxPurpose, *, wait: timedelta = timedelta()) -> None:
-    due_at = timezone.now() + wait
-    rows = [Outbox(case_id=case_id, purpose=purpose, due_at=due_at) for case_id in case_ids]
-    if rows:
-        Outbox.objects.bulk_create(rows, ignore_conflicts=True)
-        transaction.on_commit(tasks.deliver_outbox.delay)
+    """Add a row for each case, or raise the revision of the one that waits: a worker may be delivering it just now."""
+    ids = sorted(case_ids)  # In one order, so that two of these never wait in a circle
+    if not ids:
+        return
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(WISH, {"ids": ids, "purpose": purpose.value, "now": now, "due_at": now + wait})
+    transaction.on_commit(tasks.deliver_outbox.delay)

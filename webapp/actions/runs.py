@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from threading import Event, Thread
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 
 from webapp import tasks
@@ -17,6 +20,7 @@ from webapp.models import Evaluation, Label, ModelVersion, Run, RunState, Schema
 from webapp.models.learning import OPEN_RUN_STATES
 from webapp.queries import schemas
 
+BEAT_EVERY = timedelta(seconds=10)
 SILENT_AFTER = timedelta(seconds=40)  # With the reaper's turn every 10 s, a dead run is failed within a minute
 FEWEST_LABELLED_CASES = 20
 
@@ -69,6 +73,36 @@ def beat(run: Run, progress: dict[str, Any]) -> None:
     running = Run.objects.filter(pk=run.pk, state=RunState.RUNNING)
     if running.update(heartbeat_at=timezone.now(), progress=progress) != 1:
         raise Cancelled(f"run {run.pk} was ended from outside")
+
+
+@contextmanager
+def kept_alive(run: Run) -> Iterator[None]:
+    """Tell that a run is alive for as long as the block runs, also while a long step tells no progress.
+
+    Only a process that is dead, or stopped, is silent then. A run that was ended meanwhile stays so.
+    """
+    ended = Event()
+    thread = Thread(target=_beat_until, args=(ended, run.pk), name=f"heartbeat of run {run.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _beat_until(ended: Event, run_id: int) -> None:
+    """Beat on a connection of this thread's own."""
+    while not ended.wait(BEAT_EVERY.total_seconds()):
+        try:
+            if Run.objects.filter(pk=run_id, state=RunState.RUNNING).update(heartbeat_at=timezone.now()) != 1:
+                break
+        except (
+            DatabaseError,
+            InterfaceError,
+        ):
+            connection.close()  # The next beat opens another
+    connection.close()
 
 
 def cancel(run: Run, *, by: User) -> bool:

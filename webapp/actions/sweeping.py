@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
+from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
 from webapp.actions import uploads
-from webapp.models import Import, ImportState, Outbox, Run, RunState, Schema
+from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
 LEFT_BEHIND = timedelta(seconds=30)
+ABANDONED = timedelta(hours=1)
 
 
 def sweep() -> None:
@@ -31,4 +35,19 @@ def sweep() -> None:
         tasks.preview_import.delay(import_id)
     if Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists():
         tasks.deliver_outbox.delay()
-    uploads.clear_out()  # Last: a file that cannot be removed must hold up nothing else
+    # Last: a file that cannot be removed must hold up nothing else
+    _remove_abandoned_folders()
+    uploads.clear_out()
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove what runs saved, or had begun to, that ended before it became a version: a cancelled or killed one's."""
+    if Run.objects.filter(state=RunState.RUNNING).exists():
+        return  # It may have saved its folder, and still be measuring
+    before = (timezone.now() - ABANDONED).timestamp()
+    # Only names that runs give; those of half-written folders begin with a dot
+    old = [path for path in Path(settings.MODELS_DIR).glob("*-run-*") if path.stat().st_mtime < before]
+    kept = set(ModelVersion.objects.filter(folder__in=[path.name for path in old]).values_list("folder", flat=True))
+    for path in old:
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)

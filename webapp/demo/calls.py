@@ -8,6 +8,7 @@ from typing import Any
 
 from ml.schema import Schema
 from ml.types import Example, Labels, Rubric
+from webapp.demo import SOURCE
 from webapp.demo.writing import Transcript, Words, capital, fill, mark, words_for
 
 Parts = dict[str, Any]
@@ -154,7 +155,7 @@ class Call:
         if self.age is not None:
             metadata["victim"] = {"age": self.age, "gender": {"f": "female", "m": "male"}[self.gender]}
         return Example(
-            external_id, self.transcript.text, labels if is_labelled else {}, source="demo", metadata=metadata
+            external_id, self.transcript.text, labels if is_labelled else {}, source=SOURCE, metadata=metadata
         )
 
     def _act(self) -> None:

@@ -17,10 +17,9 @@ from typing import Any
 
 from ml import policy, schema
 from ml.types import Example
-from webapp.demo import messages, parts
+from webapp.demo import SOURCE, messages, parts
 from webapp.demo.calls import Call
 
-SOURCE = "demo"
 CALLS, NEW_CALLS = 500, 120
 MESSAGES, NEW_MESSAGES = 250, 60
 HELD_OUT = 0.2

@@ -17,6 +17,11 @@ SECRETS: Mapping[str, Callable[[], str]] = {
 }
 
 
+def is_set(name: str) -> bool:
+    """Say whether the process's own environment gives a value, or names the file that holds it."""
+    return name in os.environ or f"{name}_FILE" in os.environ
+
+
 def read(path: Path) -> dict[str, str]:
     """Read the file, which need not exist, and let the process's own environment win."""
     stored = _stored(path)
@@ -27,7 +32,7 @@ def write(path: Path, addresses: Mapping[str, str]) -> None:
     """Write the file anew, readable by its owner only: secrets are kept, or made; addresses are replaced."""
     stored = _stored(path)
     kept = {name: stored.get(name) or make() for name, make in SECRETS.items()}
-    current = {name: value for name, value in addresses.items() if name not in os.environ}
+    current = {name: value for name, value in addresses.items() if not is_set(name)}
     lines = [f"{name}={value}\n" for name, value in (kept | current).items()]
 
     draft = path.with_name(f"{path.name}.new")

@@ -23,7 +23,18 @@ from webapp.engines.folders import REPOSITORY, Folders
 from webapp.engines.supervision import Supervisor
 
 
-def run(folders: Folders, *, engines_only: bool, with_demo: bool = True) -> None:
+def wants_demo(asked: str) -> bool:
+    """Say whether to load the demonstration: as DEMO asks, or, where it asks nothing, only into a database of ours.
+
+    Raises:
+        EngineError: DEMO is neither 1 nor 0, nor empty.
+    """
+    if asked not in ("", "0", "1"):
+        raise EngineError(f"DEMO is {asked!r}; expected 1 or 0")
+    return asked == "1" or (asked == "" and _is_ours("DATABASE_URL"))
+
+
+def run(folders: Folders, *, engines_only: bool, with_demo: bool) -> None:
     """Run Caseloop, or only its engines, until somebody interrupts.
 
     Raises:
@@ -61,6 +72,7 @@ def say(line: str) -> None:
 
 def _run(folders: Folders, *, engines_only: bool, with_demo: bool) -> None:
     begun = time.monotonic()
+    with_demo = with_demo and not engines_only
     chosen = _choose_addresses(folders)
     stores = _prepare_stores(folders)
     labelling = [programs.labelling(chosen["label_studio"])] if "label_studio" in chosen else []
@@ -73,12 +85,11 @@ def _run(folders: Folders, *, engines_only: bool, with_demo: bool) -> None:
         if ours:
             _manage(folders, "migrate", "--verbosity", "0", title="Tables of the database")
             _start(supervisor, ours)
-            if with_demo:
-                _manage(folders, "load_demo", title="Demonstration")
+            _load(folders, with_demo=with_demo)
         if labelling and not label_studio.is_ready(chosen["label_studio"]):
             say("Waiting for Label Studio; the first time takes about a minute")
         _wait_for(supervisor, [*labelling, *ours])
-        say(_summary(folders, engines_only=engines_only, seconds=time.monotonic() - begun))
+        say(_summary(folders, engines_only=engines_only, with_demo=with_demo, seconds=time.monotonic() - begun))
         supervisor.wait()
 
 
@@ -95,11 +106,11 @@ def _lock(folders: Folders) -> Iterator[None]:
 
 def _is_ours(address: str) -> bool:
     """Say whether we run this engine: nobody has named another one."""
-    return address not in os.environ
+    return not environment.is_set(address)
 
 
 def _choose_addresses(folders: Folders) -> dict[str, int]:
-    if not _is_ours("LABEL_STUDIO_URL") and "LABEL_STUDIO_API_KEY" not in os.environ:
+    if not _is_ours("LABEL_STUDIO_URL") and not environment.is_set("LABEL_STUDIO_API_KEY"):
         raise EngineError("LABEL_STUDIO_URL is set, so LABEL_STUDIO_API_KEY must be set to a key of that server")
     chosen = ports.choose(folders.ports, ["web", "label_studio"] if _is_ours("LABEL_STUDIO_URL") else ["web"])
     addresses = {
@@ -138,6 +149,17 @@ def _wait_for(supervisor: Supervisor, started: list[programs.Program]) -> None:
         say(f"{program.title} ready ({seconds:.1f} s)")
 
 
+def _load(folders: Folders, *, with_demo: bool) -> None:
+    if with_demo:
+        _manage(folders, "load_demo", title="Demonstration")
+        say("Its cases are synthetic. To start with an empty database instead: make run DEMO=0")
+    else:
+        _manage(folders, "register_schemas", title="Label schemas")
+        why = "DEMO is 0" if _is_ours("DATABASE_URL") else "DATABASE_URL names a database of your own"
+        say(f"No demonstration, because {why}. To load it: make run DEMO=1")
+        say("To make a person: manage.py add_person NAME --role admin --email EMAIL")
+
+
 def _manage(folders: Folders, *arguments: str, title: str) -> None:
     begun = time.monotonic()
     process = subprocess.Popen(
@@ -152,13 +174,15 @@ def _manage(folders: Folders, *arguments: str, title: str) -> None:
     say(f"{title} ready ({time.monotonic() - begun:.1f} s)")
 
 
-def _summary(folders: Folders, *, engines_only: bool, seconds: float) -> str:
+def _summary(folders: Folders, *, engines_only: bool, with_demo: bool, seconds: float) -> str:
     addresses = environment.read(folders.env) | os.environ
+    named = {"Caseloop": "SITE_URL"}
     if engines_only:
-        found = {"PostgreSQL": addresses["DATABASE_URL"], "Valkey": addresses["REDIS_URL"]}
-    else:
-        found = {"Caseloop": addresses["SITE_URL"], "Passwords": os.fspath(folders.var / "demo-people.txt")}
-    found |= {"Label Studio": addresses["LABEL_STUDIO_URL"], "Secrets": os.fspath(folders.env)}
-    found["Logs"] = os.fspath(folders.log)
+        named = {"PostgreSQL": "DATABASE_URL", "Valkey": "REDIS_URL"}
+    named |= {"Label Studio": "LABEL_STUDIO_URL"}
+    found = {title: addresses.get(name, f"see {name}_FILE") for title, name in named.items()}
+    if with_demo:
+        found["Passwords"] = os.fspath(folders.var / "demo-people.txt")
+    found |= {"Secrets": os.fspath(folders.env), "Logs": os.fspath(folders.log)}
     lines = [f"{name + ':':<14}{value}" for name, value in found.items()]
     return "\n".join(["", f"Ready after {seconds:.0f} s. Ctrl-C stops everything.", *lines, ""])

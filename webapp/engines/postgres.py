@@ -59,7 +59,13 @@ def prepare(data: Path, socket_folder: Path) -> list[Path]:
 
 def command(data: Path, socket_folder: Path, **settings: str) -> list[str]:
     """Return the command line of the server, with further settings by name."""
-    fixed = {"listen_addresses": "", "unix_socket_directories": os.fspath(socket_folder)}
+    fixed = {
+        "listen_addresses": "",
+        "unix_socket_directories": os.fspath(socket_folder),
+        # A refused row or statement holds texts. Whoever sent it is told; the log is not.
+        "log_min_messages": "log",
+        "log_min_error_statement": "panic",
+    }
     options = [word for name, value in (fixed | settings).items() for word in ("-c", f"{name}={value}")]
     return [_binary("postgres"), "-D", os.fspath(data), *options]
 

@@ -97,6 +97,7 @@ def web(port: int) -> Program:
         command=[
             *(sys.executable, "-m", "gunicorn", "webapp.wsgi:application", "--bind", f"127.0.0.1:{port}"),
             *("--workers", "2", "--threads", "4", "--graceful-timeout", "8", "--no-control-socket"),
+            *("--logger-class", "webapp.weblog.WebLog"),
         ],
         is_ready=partial(ports.answers, port, "/healthz"),
     )

@@ -56,6 +56,7 @@ class Outbox(models.Model):
     purpose = models.CharField(max_length=10, choices=OutboxPurpose)
     created_at = models.DateTimeField(auto_now_add=True)
     due_at = models.DateTimeField()
+    revision = models.PositiveIntegerField(default=0)  # Grows when it is wished for again; a delivery is told by it
     attempts = models.PositiveIntegerField(default=0)
     failure = models.CharField(max_length=300, default="", blank=True)
     sent_at = models.DateTimeField(null=True)

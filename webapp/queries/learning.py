@@ -10,6 +10,8 @@ from ml.schema import Head
 from webapp.models import Evaluation, ModelVersion, Promotion, Run, Schema
 from webapp.queries import schemas
 
+SHOWN_LATER = 10  # Measurements on a version's page
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -65,8 +67,11 @@ def overview() -> list[SchemaModels]:
 
 
 def compare(version: ModelVersion) -> tuple[Evaluation | None, ModelVersion | None, list[Comparison]]:
-    """Return the newest evaluation of a version, whom it was compared with, and the heads of both on those cases."""
-    evaluation = version.evaluations.select_related("snapshot").order_by("-id").first()
+    """Return the evaluation that a version was trained with, whom it was compared with, and the heads of both.
+
+    That is its first: one in use is measured again, alone, with each training that follows; see `measured_later`.
+    """
+    evaluation = version.evaluations.select_related("snapshot").order_by("id").first()
     if evaluation is None:
         return None, None, []
     other = (
@@ -81,6 +86,16 @@ def compare(version: ModelVersion) -> tuple[Evaluation | None, ModelVersion | No
         if head.key in evaluation.heads
     ]
     return evaluation, other.version if other else None, rows
+
+
+def measured_later(version: ModelVersion) -> list[tuple[Evaluation, list[Comparison]]]:
+    """Return the newest measurements of a version since it was trained, newest first, with its heads."""
+    heads = version.schema_version.parsed.heads
+    evaluations = list(version.evaluations.select_related("snapshot").order_by("id"))[1:]
+    return [
+        (found, [_row(head, found.heads[head.key], None) for head in heads if head.key in found.heads])
+        for found in evaluations[: -SHOWN_LATER - 1 : -1]
+    ]
 
 
 def _row(head: Head, found: dict[str, Any], other: dict[str, Any] | None) -> Comparison:

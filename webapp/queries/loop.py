@@ -12,6 +12,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from webapp.celery_app import app
+from webapp.demo import SOURCE
 from webapp.models import Case, CaseState, LabelStudioProject, Outbox, Run, Schema
 from webapp.models.learning import OPEN_RUN_STATES
 from webapp.queries import pending, schemas
@@ -33,6 +34,11 @@ def counts(schema: Schema) -> dict[str, int]:
     """Return the number of cases in every state."""
     found = dict(Case.objects.filter(schema=schema).values_list("state").annotate(n=Count("pk")))
     return {state.value: found.get(state.value, 0) for state in CaseState}
+
+
+def demo_cases() -> int:
+    """Return how many cases are synthetic."""
+    return Case.objects.filter(source=SOURCE).count()
 
 
 def engines() -> dict[str, str]:

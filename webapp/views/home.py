@@ -19,7 +19,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """Show what waits for this person."""
     if roles_of(request.user) == {Role.ANNOTATOR}:
         return redirect("label")
-    return render(request, "home.html", {"loop": loop.status(), "title": "Home"})
+    return render(request, "home.html", {"loop": loop.status(), "demo_cases": loop.demo_cases(), "title": "Home"})
 
 
 @require_GET

@@ -72,6 +72,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "evaluation": evaluation,
         "other": other,
         "rows": rows,
+        "later": learning.measured_later(version),
         "is_champion": champion(version.schema) == version,
         "is_admin": Role.ADMIN in roles_of(request.user),
         "title": f"Version {version.number}",

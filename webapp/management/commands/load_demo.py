@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from webapp import tasks
 from webapp.actions import imports, people, promotions, runs, schemas
-from webapp.demo import generate
+from webapp.demo import SOURCE, generate
 from webapp.errors import RunInProgress
 from webapp.locks import only_one
 from webapp.models import Import, ImportState, Run, RunState, Schema
@@ -22,7 +22,6 @@ from webapp.queries.schemas import champion
 from webapp.roles import Role
 
 PEOPLE_FILE = "demo-people.txt"
-SOURCE = "demo"
 
 
 class Command(BaseCommand):
