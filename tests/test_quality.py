@@ -27,7 +27,7 @@ HELPLINE = schema.load("helpline")
 
 
 def test_the_model_beats_tf_idf_on_the_demo_calls() -> None:
-    """Held-out calls tell of other situations in other words, so shared words alone do not get far."""
+    """Held-out calls use other words, so shared words alone do not get far."""
     calls = [call for call in generate.helpline() if call.labels]
     ours, theirs = _compare(*_sides(calls, source="demo"))
     best = max(theirs["main_category"].values())
