@@ -64,12 +64,23 @@ def test_the_same_seed_makes_the_same_cases_and_another_makes_others(calls, mess
 
 def test_there_are_enough_calls_of_enough_kinds(calls):
     train, test = split(calls)
-    assert (len(train), len(test), len(calls)) == (400, 100, 620)
+    assert (len(train), len(test), len(calls)) == (400, 180, 700)
     subs = Counter(call.labels["sub_category"] for call in train + test)
     assert len(subs) == 17
-    assert min(subs.values()) >= 10
+    assert min(subs.values()) >= 25
     assert len({call.labels["main_category"] for call in test}) == 7
     assert {call.labels["sub_category"] for call in test} == set(subs)
+
+
+def test_every_criterion_is_met_and_missed_often_enough_to_be_learnt(calls):
+    for side in split(calls):
+        for group in HELPLINE.head("call_quality").groups:
+            for criterion in group.criteria:
+                marks = Counter(call.labels["call_quality"][group.key][criterion.key] for call in side)
+                rated = marks[True] + marks[False]
+                assert min(marks[True], marks[False]) >= 0.1 * rated, (group.key, criterion.key)
+                assert rated >= 0.25 * len(side)
+        assert all(len(set(map(type, call.labels["call_quality"]["hold"].values()))) == 1 for call in side)
 
 
 def test_no_two_cases_share_an_id_or_a_text(calls, messages):
@@ -164,8 +175,8 @@ def labelled(examples):
 
 
 def test_new_calls_are_unlabelled_and_come_last(calls):
-    assert labelled(calls) == calls[:500]
-    assert len(calls) == 620
+    assert labelled(calls) == calls[:580]
+    assert len(calls) == 700
 
 
 def test_messages_come_in_conversations_in_the_order_of_time(messages):
@@ -176,10 +187,10 @@ def test_messages_come_in_conversations_in_the_order_of_time(messages):
         assert 3 <= len(talk) <= 6
         assert [row.sent_at for row in talk] == sorted(row.sent_at for row in talk)
         assert len({is_test(row) for row in talk if row.labels}) <= 1
-    assert len(labelled(messages)) >= 240
+    assert len(labelled(messages)) >= 600
     assert len(messages) - len(labelled(messages)) >= 60
     _, test = split(messages)
-    assert 30 <= len(test) <= 80
+    assert 120 <= len(test) <= 125
     assert {tag for row in test for tag in row.labels["tags"]} == set(CUSTOMER.head("tags").keys)
 
 

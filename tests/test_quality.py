@@ -26,12 +26,13 @@ pytestmark = pytest.mark.slow
 HELPLINE = schema.load("helpline")
 
 
-def test_the_model_beats_plain_tf_idf_on_the_demo_calls() -> None:
-    """With balanced class weights TF-IDF comes as near as 0.87 to 0.88: the demo is for trying, and proves nothing."""
+def test_the_model_beats_tf_idf_on_the_demo_calls() -> None:
+    """Held-out calls use other words, so shared words alone do not get far."""
     calls = [call for call in generate.helpline() if call.labels]
     ours, theirs = _compare(*_sides(calls, source="demo"))
-    assert max(theirs["main_category"].values()) < 0.90
-    assert ours["main_category"]["accuracy"] >= theirs["main_category"]["plain"] + 0.03
+    best = max(theirs["main_category"].values())
+    assert best < 0.90
+    assert ours["main_category"]["accuracy"] >= best + 0.03
 
 
 def test_the_model_beats_tf_idf_on_real_calls_of_a_helpline() -> None:
@@ -78,6 +79,10 @@ def _tf_idf(learnt: list[Example], held_out: list[Example], key: str) -> dict[st
         "plain": make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=2000)),
         "balanced": make_pipeline(
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
+            LogisticRegression(max_iter=2000, class_weight="balanced"),
+        ),
+        "characters": make_pipeline(
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2),
             LogisticRegression(max_iter=2000, class_weight="balanced"),
         ),
     }

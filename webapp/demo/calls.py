@@ -47,7 +47,8 @@ class Call:
         self.age: int | None = rng.randint(*self.topic["ages"]) if "ages" in self.topic else None
         self.place, self.county = rng.choice(names["places"]).split(":")
         self.agent: str = rng.choice(names["agents"])
-        self.caller_name: str = rng.choice(names["women"] + names["men"])
+        callers = [name for kind in self.topic.get("names", ("women", "men")) for name in names[kind]]
+        self.caller_name: str = rng.choice(callers)
         self.victim_name: str = rng.choice(names[self._names_of_the_victim()])
         while self.victim_name == self.caller_name:
             self.victim_name = rng.choice(names[self._names_of_the_victim()])

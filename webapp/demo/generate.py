@@ -7,6 +7,7 @@ whether a model understood, and not whether it remembers a sentence. Cases witho
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,8 @@ from ml.types import Example
 from webapp.demo import SOURCE, messages, parts
 from webapp.demo.calls import Call
 
-CALLS, NEW_CALLS = 500, 120
-MESSAGES, NEW_MESSAGES = 250, 60
-HELD_OUT = 0.2
+CALLS = {"train": 400, "test": 180, "new": 120}  # Of each pool of parts
+MESSAGES = {"train": 480, "test": 120, "new": 60}  # At least
 WORDS = (150, 350)
 BEGIN = datetime(2025, 3, 3, 6, 0, tzinfo=UTC)
 
@@ -32,10 +32,10 @@ def helpline(seed: int = 0) -> Iterator[Example]:
     rng = Random(seed)  # noqa: S311 - texts, not secrets
     read, pools, topics = schema.load("helpline"), _pools(), parts.topics()
     numbers = {name: _external_ids("call", name) for name in pools}
-    weighted = [sub for sub, topic in topics.items() for _ in range(topic["weight"])]
+    decks = {name: _deck({sub: topic["weight"] for sub, topic in topics.items()}, rng) for name in pools}
     received = BEGIN
-    for name in [*_sides(CALLS, rng), *["new"] * NEW_CALLS]:
-        sub = rng.choice(weighted)
+    for name in _order(CALLS, rng):
+        sub = next(decks[name])
         call = _call(read, sub, topics[sub], pools[name], rng)
         received += timedelta(minutes=rng.randint(5, 90))
         example = call.example(next(numbers[name]), is_labelled=name != "new")
@@ -49,24 +49,24 @@ def customer(seed: int = 0) -> Iterator[Example]:
     customers = {name: _external_ids("customer", name) for name in pools}
     numbers = count(1)
     received = BEGIN
-    for is_new, wanted in ((False, MESSAGES), (True, NEW_MESSAGES)):
-        made = 0
-        while made < wanted:
-            name = "new" if is_new else "test" if rng.random() < HELD_OUT else "train"
-            conversation = next(customers[name])
-            received += timedelta(hours=rng.randint(1, 9))
-            for text, tags in messages.conversation(read, pools[name]["customer"], rng):
-                received += timedelta(minutes=rng.randint(1, 40))
-                made += 1
-                yield Example(
-                    id=f"message-{next(numbers):04d}",
-                    text=text,
-                    labels={} if is_new else {"tags": tags},
-                    source=SOURCE,
-                    conversation=conversation,
-                    sent_at=received.isoformat(),
-                    metadata={"synthetic": True},
-                )
+    made = Counter[str]()
+    for name in _order(MESSAGES, rng):
+        if made[name] >= MESSAGES[name]:
+            continue  # Conversations before have brought all that is wanted
+        conversation = next(customers[name])
+        received += timedelta(hours=rng.randint(1, 9))
+        for text, tags in messages.conversation(read, pools[name]["customer"], rng):
+            received += timedelta(minutes=rng.randint(1, 40))
+            made[name] += 1
+            yield Example(
+                id=f"message-{next(numbers):04d}",
+                text=text,
+                labels={} if name == "new" else {"tags": tags},
+                source=SOURCE,
+                conversation=conversation,
+                sent_at=received.isoformat(),
+                metadata={"synthetic": True},
+            )
 
 
 def write(folder: Path, *, seed: int = 0) -> list[Path]:
@@ -103,12 +103,19 @@ def _pools() -> dict[str, dict[str, Any]]:
     return {"train": train, "test": test, "new": parts.mixed(train, test)}
 
 
-def _sides(number: int, rng: Random) -> list[str]:
-    """Return the pool of each labelled case, an exact share of them held out."""
-    held_out = round(number * HELD_OUT)
-    sides = ["test"] * held_out + ["train"] * (number - held_out)
-    rng.shuffle(sides)
-    return sides
+def _order(wanted: dict[str, int], rng: Random) -> list[str]:
+    """Return the pool of each case: those with labels mixed, then the new ones."""
+    labelled = [name for name in ("train", "test") for _ in range(wanted[name])]
+    rng.shuffle(labelled)
+    return [*labelled, *["new"] * wanted["new"]]
+
+
+def _deck(weights: dict[str, int], rng: Random) -> Iterator[str]:
+    """Deal the sub-categories without end, each as often as its weight before any comes more often."""
+    while True:
+        cards = [sub for sub, weight in weights.items() for _ in range(weight)]
+        rng.shuffle(cards)
+        yield from cards
 
 
 def _external_ids(kind: str, pool: str) -> Iterator[str]:
