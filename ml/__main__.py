@@ -1,4 +1,4 @@
-"""The command line: python -m ml train | evaluate | predict. Exit code 2: wrong arguments or files."""
+"""The command line: python -m ml train | evaluate | predict | import-checkpoint | bench. Exit code 2: wrong input."""
 
 from __future__ import annotations
 
@@ -9,30 +9,28 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from ml import encoder as encoders
-from ml import examples, metrics, registry, training
+from ml import examples, metrics, registry
 from ml import schema as schemas
-from ml.encoder import EncoderError
-from ml.examples import ExamplesError
-from ml.predictor import Predictor
+from ml.cache import Cache
+from ml.config import PROFILES, TrainConfig
+from ml.errors import InputError
+from ml.pieces import PACKAGED
+from ml.progress import Progress
 from ml.registry import ModelFolderError
-from ml.schema import SchemaError
-from ml.training import Progress, TrainConfig, TrainingError
+from ml.serving import Predictor
 from ml.types import Example
 
 LINES_AT_ONCE = 512  # Of a stream to predict: enough to sort by length, few enough to answer while reading on
 BAR_WIDTH = 30
-
-WRONG = (EncoderError, ExamplesError, ModelFolderError, SchemaError, TrainingError)
+CACHE = Path("~/.cache/caseloop")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    _quiet_transformers()
     try:
-        return {"train": _train, "evaluate": _evaluate, "predict": _predict}[options.command](options)
-    except WRONG as exc:
+        return COMMANDS[options.command](options)
+    except InputError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
 
@@ -40,17 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> int:
     if Path(options.out).exists():
         raise ModelFolderError(f"{options.out} exists already; models are never overwritten")
-    if options.profile == "full":
-        raise TrainingError("--profile full is not available in this version; expected fast")
     schema = schemas.load(options.schema)
     rows = examples.read(options.data, schema)
-    training.learnable(schema, rows)  # Before the encoder is loaded, which takes seconds
-    encoder = encoders.load(options.encoder)
+    from ml import encoder, export, training  # noqa: PLC0415 - torch takes seconds, and the other commands do without
+
+    training.learnable(schema, rows)  # Before the encoder is loaded, which takes seconds too
+    _quiet_transformers()
+    folder = Path(options.cache).expanduser()
+    cache = Cache(folder / "vectors")
+    reading = export.restore(options.begin_with, cache=cache)[0] if options.begin_with else None
     config = TrainConfig(profile=options.profile, seed=options.seed)
-    trained = training.train(rows, schema, config, encoder=encoder, progress=_show)
+    reading = reading or encoder.load(options.encoder, cache=cache)
+    trained = training.train(rows, schema, config, encoder=reading, exports=folder / "exports", progress=_show)
+    manifest = export.save(trained, options.out, data_hash=registry.hash_of(rows), progress=_show)
     sys.stderr.write("\n")
-    manifest = registry.save(trained, options.out, data_hash=registry.hash_of(rows))
-    _answer({"model": options.out, "counts": manifest["counts"], "metrics": manifest["metrics"]})
+    told = ("counts", "faults", "metrics", "export")
+    _answer({"model": options.out, **{key: manifest[key] for key in told}})
     return 0
 
 
@@ -77,6 +80,34 @@ def _predict(options: argparse.Namespace) -> int:
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
     return 0 if is_good else 1
+
+
+def _import_checkpoint(options: argparse.Namespace) -> int:
+    out = options.out or f"{Path(options.folder)}-served"
+    if Path(out).exists():
+        raise ModelFolderError(f"{out} exists already; models are never overwritten")
+    from ml import checkpoint  # noqa: PLC0415 - torch takes seconds, and the other commands do without
+
+    found = checkpoint.read(options.folder, schemas.load(options.schema) if options.schema else None)
+    rows = examples.read(options.data, found.schema) if options.data else []
+    name = Path(options.data).name if options.data else ""
+    manifest = checkpoint.save(found, out, rows=rows, rows_from=name, progress=_show)
+    if rows:
+        sys.stderr.write("\n")
+    _answer({"model": out, **{key: manifest[key] for key in ("imported", "counts", "metrics", "export")}})
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    schema = schemas.load(options.schema)
+    rows = examples.read(options.data, schema)
+    from ml import bench  # noqa: PLC0415 - as for training
+
+    _quiet_transformers()
+    found = bench.run(rows, schema, encoder=options.encoder, rounds=options.rounds, progress=_show)
+    sys.stderr.write("\n")
+    _answer(found)
+    return 0
 
 
 def _predicted(predictor: Predictor, rows: Sequence[Example]) -> Iterator[str]:
@@ -113,16 +144,38 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--schema", required=True, help="name of a shipped schema, or a TOML file")
     train.add_argument("--data", required=True, help="Example JSONL file")
     train.add_argument("--out", required=True, help="folder to write; must not exist")
-    train.add_argument("--profile", choices=("fast", "full"), default="fast")
-    train.add_argument("--encoder", default=encoders.PACKAGED, help="name or folder of a Hugging Face encoder")
+    train.add_argument("--profile", choices=PROFILES, default="fast")
+    train.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    train.add_argument(
+        "--from", dest="begin_with", metavar="DIR", help="model folder whose tuned encoder to go on from"
+    )
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--cache", default=str(CACHE), help=f"folder that keeps what encoders gave (default {CACHE})")
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled examples; prints one JSON object")
     evaluate.add_argument("--model", required=True, help="model folder")
     evaluate.add_argument("--data", required=True, help="Example JSONL file")
     predict = commands.add_parser("predict", help="answer examples from standard input, one JSON object a line")
     predict.add_argument("--model", required=True, help="model folder")
+    published = commands.add_parser("import-checkpoint", help="serve a published four-head helpline classifier")
+    published.add_argument("folder", metavar="DIR", help="its folder: weights, config.json, tokenizer, names")
+    published.add_argument("--out", help="folder to write; must not exist (default DIR-served)")
+    published.add_argument("--schema", help="name of a shipped schema, or a TOML file (default: made from its names)")
+    published.add_argument("--data", help="Example JSONL file to calibrate and measure on")
+    bench = commands.add_parser("bench", help="compare speed with the reference path; prints one JSON object")
+    bench.add_argument("--data", required=True, help="Example JSONL file")
+    bench.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
+    bench.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    bench.add_argument("--rounds", type=int, choices=range(1, 10), default=3, help="more are slower and steadier")
     return parser
 
+
+COMMANDS = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "import-checkpoint": _import_checkpoint,
+    "bench": _bench,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from ml.schema import Group, Head, Kind, Label, Schema
 from ml.types import Answer, Labels, Rubric, Span
@@ -35,13 +36,17 @@ class _Fault(Exception):
         self.unknown = unknown
 
 
-def read(schema: Schema, raw: Mapping[str, object], *, text: str) -> tuple[Labels, list[Problem]]:
+def read(
+    schema: Schema, raw: Mapping[str, object], *, text: str, keeps_all_spans: bool = False
+) -> tuple[Labels, list[Problem]]:
     """Read the answers of one case.
 
     Args:
         schema: the heads and their labels.
         raw: head key to value; None and the empty text mean unlabelled.
         text: the case's text, which bounds its spans.
+        keeps_all_spans: whether spans that are empty, run beyond the text or stand twice are kept as they are, for
+            whoever counts them, and are no problem.
 
     Returns:
         The answers of the heads that could be read, and the problems of the others. A rubric keeps its good groups.
@@ -54,7 +59,9 @@ def read(schema: Schema, raw: Mapping[str, object], *, text: str) -> tuple[Label
         if value is None or value == "":
             continue
         try:
-            labels[head.key] = _read_head(head, value, labels=labels, text=text, problems=problems)
+            labels[head.key] = _read_head(
+                head, value, labels=labels, text=None if keeps_all_spans else text, problems=problems
+            )
         except _Fault as fault:
             problems.append(Problem(head.key, f"{head.key} {fault}", fault.unknown))
         else:
@@ -76,7 +83,7 @@ def head_named(schema: Schema, name: str) -> Head | None:
     return None
 
 
-def _read_head(head: Head, value: object, *, labels: Labels, text: str, problems: list[Problem]) -> Answer:
+def _read_head(head: Head, value: object, *, labels: Labels, text: str | None, problems: list[Problem]) -> Answer:
     match head.kind:
         case Kind.CHOICE:
             return _read_choice(head, value, parent=labels.get(head.parent or ""))
@@ -138,24 +145,32 @@ def _split(head: Head, value: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _read_spans(head: Head, value: object, text: str) -> list[Span]:
+def _read_spans(head: Head, value: object, text: str | None) -> list[Span]:
+    """Read spans; without the text that bounds them, all that name two places are kept."""
     value = _from_json(value)
     if not isinstance(value, list):
         raise _Fault(f"is {_shown(value)}; expected a list of start, end and label")
-    spans: dict[tuple[int, int, str], Span] = {}
+    spans: list[Span] = []
     for number, item in enumerate(value):
         if not isinstance(item, dict):
             raise _Fault(f"[{number}] is {_shown(item)}; expected start, end and label")
         start, end = _offset(item.get("start")), _offset(item.get("end"))
-        if not 0 <= start < end <= len(text):
+        is_good = 0 <= start < end <= len(text) if text is not None else min(start, end) >= 0
+        if not is_good:
             given = f"from {_shown(item.get('start'))} to {_shown(item.get('end'))}"
-            expected = f"whole numbers with 0 <= start < end <= {len(text)}, the length of the text"
+            bound = "" if text is None else f" <= {len(text)}, the length of the text"
+            expected = f"whole numbers with 0 <= start < end{bound}"
             raise _Fault(f"[{number}] runs {given}; expected {expected}")
         found = _labels_named(head, _as_text(item.get("label", "")))
         if not found:
             raise _unknown(head, _as_text(item.get("label", "")))
-        spans[start, end, found[0].key] = Span(start=start, end=end, label=found[0].key)
-    return [spans[place] for place in sorted(spans)]
+        spans.append(Span(start=start, end=end, label=found[0].key))
+    in_order = sorted(spans, key=_place)
+    return in_order if text is None else [next(same) for _, same in groupby(in_order, key=_place)]
+
+
+def _place(span: Span) -> tuple[int, int, str]:
+    return span["start"], span["end"], span["label"]
 
 
 def _read_rubric(head: Head, value: object, problems: list[Problem]) -> Rubric:

@@ -1,65 +1,66 @@
-"""From a model's raw scores to probabilities that mean what they say. numpy only: whatever serves a model needs it.
+"""From a model's raw scores to probabilities that mean what they say, and to answers. numpy only: whatever serves a
+model needs it.
 
-Scores are calibrated on rows that the model did not learn from. `choice` heads that hang together through `parent` are
-read as one tree: each head gives evidence, a child belongs to its parent, and belief propagation (Pearl 1988, chapter
-4) turns both into probabilities that agree with each other, so that no answer contradicts the one above it.
+Scores are calibrated on rows that the model did not learn from. `tree` makes `choice` heads agree with their parents,
+`spans` and `rubrics` say which scores those kinds have, and `scales` holds what is learnt of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml import rubrics, scales, spans, tree
+from ml.scales import FEWEST_ROWS, TINY, Bools, Floats, HeadCalibration, log_softmax
 from ml.schema import Head, Kind, Schema
-from ml.types import HeadPrediction, Labels, Prediction
+from ml.spans import Ints
+from ml.types import Answer, HeadPrediction, Labels, Prediction, Span
 
-Floats: TypeAlias = NDArray[np.float64]
-Logits: TypeAlias = Mapping[str, Floats]  # Head key to raw scores, shape (n_cases, n_labels)
+__all__ = ["Calibration", "HeadCalibration", "Logits", "choice_probabilities", "fit", "predictions"]
 
-FEWEST_ROWS = 20  # Labelled held-out rows from which a head is calibrated; with fewer, scores stay as they are
-FEWEST_POSITIVES = 10  # Held-out rows with a label, and without it, from which its threshold is learnt
-HOTTEST = 20.0  # Bound of temperatures, and its inverse: beyond it a head has learnt nothing, or everything
-TINY = 1e-6  # Keeps logarithms finite
+MOST_WORDS = 20_000  # Words from which the temperature of a spans head is learnt; more take time and change nothing
 
-
-@dataclass(frozen=True, slots=True)
-class HeadCalibration:
-    """What was learnt of one head on held-out rows.
-
-    `temperature` divides its scores. For `choices`, `thresholds` are the probabilities from which labels are answered,
-    and the probability that a whole set is right is corrected by `slope` and `intercept` on the log-odds scale.
-    """
-
-    temperature: float = 1.0
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that files hold; `HeadCalibration(**found)` reads it back."""
-        return asdict(self)
-
-
+# Head key to raw scores: (n_cases, n_labels) for choice and choices, (n_cases, n_sets) for choices whose sets exclude
+# each other, (n_cases, 2R) for rubric (see rubrics.columns), and for spans one (n_words, n_tags) for each case, or None
+# where the head was not scored.
+Logits: TypeAlias = Mapping[str, Floats | Sequence[Floats | None]]
 Calibration: TypeAlias = Mapping[str, HeadCalibration]
+Words: TypeAlias = Sequence[Ints]
+Sets: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 
 
-def fit(schema: Schema, logits: Logits, truth: Sequence[Labels]) -> dict[str, HeadCalibration]:
+def fit(
+    schema: Schema, logits: Logits, truth: Sequence[Labels], *, words: Words | None = None, sets: Sets | None = None
+) -> dict[str, HeadCalibration]:
     """Calibrate every head that has logits, on rows that it did not learn from.
 
     Args:
-        logits: head key to shape (n_cases, n_labels).
+        schema: its heads.
+        logits: raw scores of n_cases.
         truth: the n_cases labels; a head without a label is passed over.
+        words: of the n_cases texts, each (n_words, 2); needed for spans.
+        sets: of the `choices` heads that score whole sets, what each score stands for, labels in schema order.
 
-    Source: Guo et al. (2017), section 4.2, for the temperature; Platt (1999) for whole sets.
+    Raises:
+        ValueError: there are scores of spans, and no words.
+
+    Source: Guo et al. (2017), section 4.2, for the temperature; Platt (1999) for whole sets, rubrics and spans.
     """
-    found = {key: HeadCalibration() for key in logits}
-    for head in schema.of_kind(Kind.CHOICES):
-        if head.key in logits:
-            found[head.key] = _fit_choices(head, logits[head.key], [labels.get(head.key) for labels in truth])
+    found = {key: HeadCalibration(sets=(sets or {}).get(key, ())) for key in logits}
+    for head in (head for head in schema.of_kind(Kind.CHOICES, Kind.RUBRIC) if head.key in logits):
+        rows = [row for row, labels in enumerate(truth) if head.key in labels]
+        if len(rows) >= FEWEST_ROWS:
+            scores, wanted = _matrix(logits, head)[rows], [truth[row][head.key] for row in rows]
+            if exclusive := found[head.key].sets:
+                found[head.key] = _fit_sets(head, exclusive, scores, wanted)
+            else:
+                fit_kind = _fit_choices if head.kind == Kind.CHOICES else _fit_rubric
+                found[head.key] = fit_kind(head, scores, wanted)
+    for head in (head for head in schema.of_kind(Kind.SPANS) if head.key in logits):
+        found[head.key] = _fit_spans(head, logits[head.key], _words(head, words), [row.get(head.key) for row in truth])
     for _ in range(2):  # Heads of a tree share evidence, so each is fitted again beside the others' new temperature
         for head in schema.of_kind(Kind.CHOICE):
             if head.key in logits and sum(head.key in labels for labels in truth) >= FEWEST_ROWS:
@@ -67,88 +68,62 @@ def fit(schema: Schema, logits: Logits, truth: Sequence[Labels]) -> dict[str, He
     return found
 
 
-def predictions(schema: Schema, logits: Logits, calibration: Calibration) -> list[Prediction]:
-    """Turn raw scores into what the model says of each case, heads in schema order."""
+def predictions(
+    schema: Schema, logits: Logits, calibration: Calibration, *, words: Words | None = None
+) -> list[Prediction]:
+    """Turn raw scores into what the model says of each case, heads in schema order.
+
+    The arguments are those of `fit`; a head is missing from the cases for which it was not scored.
+
+    Raises:
+        ValueError: there are scores of spans, and no words.
+    """
     marginals = choice_probabilities(schema, logits, calibration)
-    joint = _best_together(schema, marginals)
-    columns: dict[str, list[HeadPrediction]] = {}
-    for head in schema.heads:
-        if head.kind == Kind.CHOICE and head.key in marginals:
-            columns[head.key] = _answer_choice(head, marginals[head.key], joint[head.key], columns)
-        elif head.kind == Kind.CHOICES and head.key in logits:
-            columns[head.key] = _answer_choices(head, logits[head.key], calibration[head.key])
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    joint = tree.best_together(schema, marginals)
+    columns: dict[str, Sequence[HeadPrediction | None]] = {}
+    for head in (head for head in schema.heads if head.key in logits):
+        learnt = calibration[head.key]
+        match head.kind:
+            case Kind.CHOICE:
+                columns[head.key] = _answer_choice(head, marginals[head.key], joint[head.key], columns)
+            case Kind.CHOICES:
+                answer = _answer_sets if learnt.sets else _answer_choices
+                columns[head.key] = answer(head, _matrix(logits, head), learnt)
+            case Kind.RUBRIC:
+                columns[head.key] = _answer_rubric(head, _matrix(logits, head), learnt)
+            case Kind.SPANS:
+                columns[head.key] = _answer_spans(head, logits[head.key], _words(head, words), learnt)
+    return [
+        {key: given for key, given in zip(columns, row, strict=True) if given is not None}
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def choice_probabilities(schema: Schema, logits: Logits, calibration: Calibration) -> dict[str, Floats]:
-    """Return the probabilities of every `choice` head, shape (n_cases, n_labels); rows sum to 1.
-
-    Evidence goes up the tree first and then down it. Heads that stand alone come out as a plain softmax.
-    """
+    """Return the probabilities of every `choice` head, shape (n_cases, n_labels); rows sum to 1, and heads agree."""
     heads = [head for head in schema.of_kind(Kind.CHOICE) if head.key in logits]
-    up = {head.key: log_softmax(logits[head.key] / calibration[head.key].temperature) for head in heads}
-    messages: dict[str, Floats] = {}
-    for head in reversed(heads):  # Children stand below their parents, so they are read first
-        if head.parent in up:
-            messages[head.key] = _sum_under(up[head.key], _parents(schema, head), len(schema.head(head.parent).labels))
-            up[head.parent] = up[head.parent] + messages[head.key]
-    log_probs: dict[str, Floats] = {}
-    for head in heads:
-        belief = up[head.key]
-        if head.parent in up:
-            belief = belief + (log_probs[head.parent] - messages[head.key])[:, _parents(schema, head)]
-        log_probs[head.key] = log_softmax(belief)
-    return {key: np.exp(belief) for key, belief in log_probs.items()}
+    tempered = {head.key: log_softmax(_matrix(logits, head) / calibration[head.key].temperature) for head in heads}
+    return tree.marginals(schema, tempered)
 
 
-def log_softmax(scores: Floats) -> Floats:
-    """Return the logarithm of the softmax over the last axis, without overflow."""
-    shifted = scores - scores.max(axis=-1, keepdims=True)
-    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
+def _matrix(logits: Logits, head: Head) -> Floats:
+    return np.asarray(logits[head.key], dtype=np.float64)
 
 
-def sigmoid(scores: Floats) -> Floats:
-    """Return the logistic function of scores, without overflow."""
-    result: Floats = 0.5 * (1.0 + np.tanh(0.5 * scores))
-    return result
-
-
-def _parents(schema: Schema, head: Head) -> list[int]:
-    """Return the position of each label's parent among the labels of the parent head."""
-    positions = {key: position for position, key in enumerate(schema.head(str(head.parent)).keys)}
-    return [positions[str(label.parent)] for label in head.labels]
-
-
-def _sum_under(log_probs: Floats, parents: list[int], count: int) -> Floats:
-    """Add up probabilities under each parent: (n_cases, n_labels) to (n_cases, count), in logarithms."""
-    children = [np.flatnonzero(np.array(parents) == parent) for parent in range(count)]
-    return np.stack([np.logaddexp.reduce(log_probs[:, under], axis=1) for under in children], axis=1)
-
-
-def _best_together(schema: Schema, marginals: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return for each label how probable the best answer of its whole subtree is, in logarithms: (n_cases, n_labels).
-
-    So the chosen answers of a parent and its children are the most probable ones that are consistent, and not the best
-    child of the best parent: max-product where `choice_probabilities` is sum-product (Pearl 1988, section 5.1).
-    """
-    found = {key: np.log(np.maximum(probs, TINY)) for key, probs in marginals.items()}
-    for head in reversed([head for head in schema.of_kind(Kind.CHOICE) if head.key in marginals]):
-        if head.parent is not None and head.parent in marginals:
-            parents = np.array(_parents(schema, head))
-            count = marginals[head.parent].shape[1]
-            best = np.stack([found[head.key][:, parents == parent].max(axis=1) for parent in range(count)], axis=1)
-            found[head.parent] = found[head.parent] + best - np.log(np.maximum(marginals[head.parent], TINY))
-    return found
+def _words(head: Head, words: Words | None) -> Words:
+    if words is None:
+        raise ValueError(f"{head.key} has scores of words; expected the words too")
+    return words
 
 
 def _answer_choice(
-    head: Head, probs: Floats, joint: Floats, columns: Mapping[str, list[HeadPrediction]]
+    head: Head, probs: Floats, joint: Floats, columns: Mapping[str, Sequence[HeadPrediction | None]]
 ) -> list[HeadPrediction]:
     allowed = np.ones_like(probs, dtype=bool)
     if head.parent is not None and head.parent in columns:
         parents = np.array([label.parent for label in head.labels])
-        allowed = np.array([parents == above.answer for above in columns[head.parent]])
+        above = [found.answer for found in columns[head.parent] if found is not None]
+        allowed = np.array([parents == answer for answer in above], dtype=bool).reshape(probs.shape)
     best = np.where(allowed, joint, -np.inf).argmax(axis=1)
     return [
         HeadPrediction(head.keys[index], float(row[index]), dict(zip(head.keys, row.tolist(), strict=True)))
@@ -157,9 +132,9 @@ def _answer_choice(
 
 
 def _answer_choices(head: Head, logits: Floats, learnt: HeadCalibration) -> list[HeadPrediction]:
-    probs = sigmoid(logits / learnt.temperature)
-    chosen = probs >= np.array([learnt.thresholds.get(key, head.threshold) for key in head.keys])
-    exact = sigmoid(learnt.slope * _log_odds_of_set(probs, chosen) + learnt.intercept)
+    probs = learnt.probabilities(logits, head.keys)
+    chosen = probs >= _thresholds(head, head.keys, learnt)
+    exact = learnt.exact(_log_odds_of_set(probs, chosen))
     return [
         HeadPrediction(
             [key for key, is_chosen in zip(head.keys, row, strict=True) if is_chosen],
@@ -170,18 +145,82 @@ def _answer_choices(head: Head, logits: Floats, learnt: HeadCalibration) -> list
     ]
 
 
-def _log_odds_of_set(probs: Floats, chosen: NDArray[np.bool_]) -> Floats:
+def _answer_sets(head: Head, logits: Floats, learnt: HeadCalibration) -> list[HeadPrediction]:
+    """Answer the likeliest of sets that exclude each other; a label is as probable as the sets that hold it."""
+    log_probs = log_softmax(logits / learnt.temperature)  # (n, n_sets)
+    held = _membership(head, learnt.sets).astype(np.float64)  # (n_sets, n_labels)
+    exact = learnt.exact(scales.log_odds(log_probs.max(axis=1)))
+    return [
+        HeadPrediction(
+            list(learnt.sets[best]), float(confidence), dict(zip(head.keys, np.minimum(row, 1.0).tolist(), strict=True))
+        )
+        for best, confidence, row in zip(log_probs.argmax(axis=1), exact, np.exp(log_probs) @ held, strict=True)
+    ]
+
+
+def _answer_rubric(head: Head, logits: Floats, learnt: HeadCalibration) -> list[HeadPrediction]:
+    keys = rubrics.criteria(head)
+    probs = learnt.probabilities(logits, rubrics.columns(head))
+    chosen = _rubric_answers(head, probs, learnt)
+    exact = learnt.exact(_log_odds_of_rubric(probs, chosen, np.ones((len(probs), len(keys)), dtype=bool)))
+    answers = []
+    for row, confidence, values in zip(chosen, exact, probs, strict=True):
+        yes, applies = np.split(row, 2)
+        marks = [bool(mark) if does else None for mark, does in zip(yes, applies, strict=True)]
+        said = dict(zip(keys, values[: len(keys)].tolist(), strict=True))
+        answers.append(HeadPrediction(rubrics.decode(marks, head), float(confidence), said))
+    return answers
+
+
+def _answer_spans(
+    head: Head, logits: Floats | Sequence[Floats | None], words: Words, learnt: HeadCalibration
+) -> list[HeadPrediction | None]:
+    scored = [scores for scores in logits if scores is not None]
+    texts = [ranges for ranges, scores in zip(words, logits, strict=True) if scores is not None]
+    found = iter(spans.decode_all(scored, texts, head, learnt))
+    return [None if scores is None else HeadPrediction(next(found), None) for scores in logits]
+
+
+def _membership(head: Head, sets: Sequence[Sequence[str]]) -> Bools:
+    """Return which labels each set holds, (n_sets, n_labels)."""
+    return np.array([[key in keys for key in head.keys] for keys in sets])
+
+
+def _thresholds(head: Head, keys: Sequence[str], learnt: HeadCalibration) -> Floats:
+    return np.array([learnt.thresholds.get(key, head.threshold) for key in keys])
+
+
+def _rubric_answers(head: Head, probs: Floats, learnt: HeadCalibration) -> Bools:
+    """Return what is answered in each column, (n, 2R); a yes says nothing where "applies" is false."""
+    keys = rubrics.criteria(head)
+    least = np.concatenate([_thresholds(head, keys, learnt), np.full(len(keys), 0.5)])
+    answered: Bools = probs >= least
+    return answered
+
+
+def _log_odds_of_set(probs: Floats, chosen: Bools) -> Floats:
     """Return the log-odds that every label of a set is right, were labels independent: (n, n_labels) to (n,)."""
-    log_prob = np.log(np.clip(np.where(chosen, probs, 1.0 - probs), TINY, 1.0)).sum(axis=1)
-    result: Floats = log_prob - np.log(np.maximum(-np.expm1(log_prob), TINY))
-    return result
+    return scales.log_odds(scales.log_likelihood(probs, chosen).sum(axis=1))
+
+
+def _log_odds_of_rubric(probs: Floats, chosen: Bools, counted: Bools) -> Floats:
+    """Return the log-odds that all counted criteria, (n, R), are right, were they independent, (n,).
+
+    Args:
+        probs: (n, 2R).
+        chosen: what is answered, (n, 2R).
+        counted: (n, R).
+    """
+    yes, applies = np.split(scales.log_likelihood(probs, chosen), 2, axis=1)
+    right = applies + yes * np.split(chosen, 2, axis=1)[1]
+    return scales.log_odds((right * counted).sum(axis=1))
 
 
 def _fit_choice(
     schema: Schema, head: Head, logits: Logits, truth: Sequence[Labels], found: Calibration
 ) -> HeadCalibration:
     """Choose the temperature that makes the labels of the whole tree likeliest."""
-    family = {other.key: other for other in _family(schema, head) if other.key in logits}
+    family = {other.key: other for other in tree.family(schema, head) if other.key in logits}
     rows = {key: [row for row, labels in enumerate(truth) if key in labels] for key in family}
     columns = {key: [family[key].keys.index(str(truth[row][key])) for row in rows[key]] for key in family}
     scores = {key: logits[key] for key in family}
@@ -191,71 +230,84 @@ def _fit_choice(
         probs = choice_probabilities(schema, scores, trial)
         return -sum(float(np.log(probs[key][rows[key], columns[key]] + TINY**2).sum()) for key in family)
 
-    return replace(found[head.key], temperature=_coolest(loss))
+    return replace(found[head.key], temperature=scales.coolest(loss))
 
 
-def _family(schema: Schema, head: Head) -> list[Head]:
-    """Return the heads of a head's tree: all that share its uppermost parent."""
+def _fit_choices(head: Head, scores: Floats, truth: Sequence[object]) -> HeadCalibration:
+    wanted = np.array([[key in answer for key in head.keys] for answer in truth if isinstance(answer, list)])
+    shared, own = scales.fit_temperatures(head.keys, scores, wanted, np.ones_like(wanted))
+    probs = HeadCalibration(shared, temperatures=own).probabilities(scores, head.keys)
+    thresholds = {
+        key: scales.best_threshold(head.threshold, probs[:, at], wanted[:, at], _f1) for at, key in enumerate(head.keys)
+    }
+    chosen = probs >= np.array(list(thresholds.values()))
+    slope, intercept = scales.platt(_log_odds_of_set(probs, chosen), (chosen == wanted).all(axis=1))
+    return HeadCalibration(shared, thresholds, slope, intercept, own)
 
-    def root(member: Head) -> str:
-        return member.key if member.parent is None else root(schema.head(member.parent))
 
-    return [other for other in schema.of_kind(Kind.CHOICE) if root(other) == root(head)]
+def _fit_sets(head: Head, sets: Sequence[Sequence[str]], scores: Floats, truth: Sequence[object]) -> HeadCalibration:
+    """Fit one temperature, on the labels' probabilities, as the truth may be none of the sets; and a correction."""
+    answers = [[str(key) for key in answer] for answer in truth if isinstance(answer, list)]
+    wanted, held = _membership(head, answers), _membership(head, sets)
+
+    def loss(temperature: float) -> float:
+        probs = np.exp(log_softmax(scores / temperature)) @ held.astype(np.float64)
+        return -float(scales.log_likelihood(probs, wanted).sum())
+
+    temperature = scales.coolest(loss)
+    log_probs = log_softmax(scores / temperature)
+    is_right = (held[log_probs.argmax(axis=1)] == wanted).all(axis=1)
+    slope, intercept = scales.platt(scales.log_odds(log_probs.max(axis=1)), is_right)
+    return HeadCalibration(temperature, slope=slope, intercept=intercept, sets=sets)
 
 
-def _fit_choices(head: Head, logits: Floats, truth: Sequence[object]) -> HeadCalibration:
-    rows = [row for row, answer in enumerate(truth) if isinstance(answer, list)]
+def _fit_rubric(head: Head, scores: Floats, truth: Sequence[object]) -> HeadCalibration:
+    """Fit a rubric; one that is labelled in part counts by the part that is."""
+    keys = rubrics.criteria(head)
+    values = np.stack([rubrics.encode(answer, head) for answer in truth if isinstance(answer, dict)])  # (n, 2R)
+    known, wanted = ~np.isnan(values), values == 1.0
+    shared, own = scales.fit_temperatures(rubrics.columns(head), scores, wanted, known)
+    learnt = HeadCalibration(shared, temperatures=own)
+    probs = learnt.probabilities(scores, rubrics.columns(head))
+    chosen = _rubric_answers(head, probs, learnt)
+    is_right = np.logical_and(*np.split((chosen == wanted) | ~known, 2, axis=1)).all(axis=1)
+    counted = known[:, len(keys) :]
+    slope, intercept = scales.platt(_log_odds_of_rubric(probs, chosen, counted), is_right)
+    return replace(learnt, slope=slope, intercept=intercept)
+
+
+def _fit_spans(
+    head: Head, logits: Floats | Sequence[Floats | None], words: Words, truth: Sequence[Answer | None]
+) -> HeadCalibration:
+    """Fit the temperature on the tags of words, and the correction on the spans that are then found."""
+    rows = [
+        (scores, ranges, _spans_of(answer))
+        for scores, ranges, answer in zip(logits, words, truth, strict=True)
+        if scores is not None and answer is not None
+    ]
     if len(rows) < FEWEST_ROWS:
         return HeadCalibration()
-    wanted = np.array([[key in answer for key in head.keys] for answer in truth if isinstance(answer, list)])
-    scores = logits[rows]
-    temperature = _coolest(lambda value: -float(np.log(_likelihood(sigmoid(scores / value), wanted)).sum()))
-    probs = sigmoid(scores / temperature)
-    thresholds = {key: _threshold(head, probs[:, at], wanted[:, at]) for at, key in enumerate(head.keys)}
-    chosen = probs >= np.array(list(thresholds.values()))
-    slope, intercept = _platt(_log_odds_of_set(probs, chosen), (chosen == wanted).all(axis=1))
-    return HeadCalibration(temperature, thresholds, slope, intercept)
+    tags = np.concatenate([spans.encode(answer, ranges, head)[0] for _, ranges, answer in rows])
+    flat = np.concatenate([scores for scores, _, _ in rows])
+    every = -(-len(flat) // MOST_WORDS)
+    log_least, kept, at = np.log(TINY), flat[::every], (np.arange(len(flat[::every])), tags[::every])
+    tempered = HeadCalibration(
+        scales.coolest(lambda value: -float(np.maximum(log_softmax(kept / value)[at], log_least).sum()))
+    )
+    found = spans.decode_all([scores for scores, _, _ in rows], [ranges for _, ranges, _ in rows], head, tempered)
+    wanted = [{(span["start"], span["end"], span["label"]) for span in answer} for _, _, answer in rows]
+    said = [(span, true) for answer, true in zip(found, wanted, strict=True) for span in answer]
+    if len(said) < FEWEST_ROWS:
+        return tempered
+    probs = np.array([span["confidence"] for span, _ in said])
+    right = np.array([(span["start"], span["end"], span["label"]) in true for span, true in said])
+    slope, intercept = scales.platt(scales.log_odds(np.log(np.clip(probs, TINY, 1.0))), right)
+    return replace(tempered, slope=slope, intercept=intercept)
 
 
-def _likelihood(probs: Floats, truth: NDArray[np.bool_]) -> Floats:
-    result: Floats = np.clip(np.where(truth, probs, 1.0 - probs), TINY, 1.0)
-    return result
+def _spans_of(answer: Answer) -> list[Span]:
+    return [item for item in answer if not isinstance(item, str)] if isinstance(answer, list) else []
 
 
-def _threshold(head: Head, probs: Floats, truth: NDArray[np.bool_]) -> float:
-    """Return the threshold of the best F1, the nearest to the schema's among equals."""
-    if not FEWEST_POSITIVES <= truth.sum() <= len(truth) - FEWEST_POSITIVES:
-        return head.threshold
-    steps = [*np.arange(0.1, 0.91, 0.05), head.threshold]
-
-    def worth(step: float) -> tuple[float, float]:
-        answered = probs >= step
-        f1 = 2 * (answered & truth).sum() / (answered.sum() + truth.sum())
-        return round(float(f1), 3), -abs(step - head.threshold)
-
-    return float(max(steps, key=worth))
-
-
-def _coolest(loss: Callable[[float], float]) -> float:
-    """Return the temperature with the lowest loss, by golden-section search on its logarithm."""
-    low, high, golden = -np.log(HOTTEST), np.log(HOTTEST), (np.sqrt(5.0) - 1.0) / 2.0
-    for _ in range(30):  # Leaves an interval of 3e-6
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, right) if loss(np.exp(left)) <= loss(np.exp(right)) else (left, high)
-    return float(np.exp((low + high) / 2))
-
-
-def _platt(log_odds: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit slope and intercept by Newton steps on the log-loss, drawn slightly toward 1 and 0 where rows are few."""
-    inputs = np.stack([log_odds, np.ones_like(log_odds)], axis=1)  # (n, 2)
-    start = np.array([1.0, 0.0])
-    weights = start.copy()
-    for _ in range(50):
-        probs = sigmoid(inputs @ weights)
-        gradient = inputs.T @ (probs - right) + (weights - start)
-        curvature = (inputs * (probs * (1 - probs))[:, None]).T @ inputs + np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return max(float(weights[0]), 0.0), float(weights[1])  # Never upside down: more certain is never less likely right
+def _f1(answered: Bools, truth: Bools) -> float:
+    return float(2 * (answered & truth).sum() / (answered.sum() + truth.sum()))

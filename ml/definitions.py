@@ -18,8 +18,8 @@ from torch import Tensor
 from ml import calibration, model
 from ml.calibration import HeadCalibration
 from ml.encoder import Encoder, mean_of
+from ml.progress import OnProgress, Progress, ignore
 from ml.schema import Kind, Schema
-from ml.training import OnProgress, Progress
 from ml.types import HeadPrediction, Prediction
 
 FEWEST_BACKGROUND = 32  # Cases from which what is usual can be told; 16 were too few
@@ -41,14 +41,14 @@ class Definitions:
         """
         self.schema = schema
         self._encoder = encoder
-        keys = [head.key for head in schema.of_kind(*model.LEARNT)]
+        keys = [head.key for head in schema.of_kind(Kind.CHOICE, Kind.CHOICES)]
         self._network = model.build(schema, keys, encoder)
         self._has_background = len(background) >= FEWEST_BACKGROUND
         if self._has_background:
-            for key, values in self._likeness(background, None).items():
-                self._network.layer(key).standardise(values)
+            for key, values in self._likeness(background, ignore).items():
+                self._network.head(key).standardise(values)
 
-    def predict(self, texts: Sequence[str], *, progress: OnProgress | None = None) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], *, progress: OnProgress = ignore) -> list[Prediction]:
         """Answer each text, heads in schema order, without confidence. Children agree with their parents."""
         if not texts:
             return []
@@ -61,9 +61,9 @@ class Definitions:
             for prediction in calibration.predictions(self.schema, scores, fixed)
         ]
 
-    def _likeness(self, texts: Sequence[str], progress: OnProgress | None) -> dict[str, Tensor]:
+    def _likeness(self, texts: Sequence[str], progress: OnProgress) -> dict[str, Tensor]:
         """Compare texts with the label texts: (n_texts, L, C) for each head."""
-        layers = {key: self._network.layer(key) for key in self._network.keys}
+        layers = {key: self._network.head(key) for key in self._network.keys}
         found = {key: torch.zeros(len(texts), *layer.centre.shape) for key, layer in layers.items()}
         done = 0
         for batch in self._encoder.batches(texts):
@@ -72,13 +72,12 @@ class Definitions:
             for key, values in self._network.likeness(whole, phrases, is_real).items():
                 found[key][batch.rows] = values
             done += len(batch.rows)
-            if progress is not None:
-                progress(Progress("definitions", done, len(texts)))
+            progress(Progress("definitions", done, len(texts)))
         return found
 
     def _scores(self, key: str, likeness: Tensor) -> Tensor:
         """Turn likeness, (n, L, C), into scores in standard deviations, (n, C)."""
-        layer = self._network.layer(key)
+        layer = self._network.head(key)
         if self._has_background:
             scores = ((likeness - layer.centre) / layer.spread).mean(dim=1)
         else:  # Only the nearest phrases: a whole text is nearest to whatever is written like it

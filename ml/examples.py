@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ml import answers
+from ml.errors import InputError
 from ml.schema import Schema
 from ml.types import Example
 
 MOST_SHOWN = 20  # Faults that one message lists; a file read with the wrong schema has one on every line
 
 
-class ExamplesError(ValueError):
+class ExamplesError(InputError):
     """Lines of a file are not examples of the schema; the message names each line, the head and what was expected."""
 
 
@@ -69,7 +70,7 @@ def parse(line: str, schema: Schema) -> Example:
     text = row.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ExamplesError("text is missing or empty; expected the words of the case")
-    labels, problems = answers.read(schema, _table(row, "labels"), text=text)
+    labels, problems = answers.read(schema, _table(row, "labels"), text=text, keeps_all_spans=True)
     if problems:
         raise ExamplesError("; ".join(problem.message for problem in problems))
     return Example(

@@ -1,8 +1,9 @@
 """The model: one encoder for all heads, and for each head an attention pooling, an output layer and its label texts.
 
     word pieces ──► phrases ──► attention pooling ──► output layer ──┐
-                       │                                             ├──► scores of the labels
-                       └──────► likeness to the label texts ► trust ─┘
+         │             │                                             ├──► scores of the labels
+         │             └──────► likeness to the label texts ► trust ─┘
+         └──► words, with their shapes and neighbours ──► output layer ──► scores of the tags, for heads of spans
 
 A label's own name and definition say much about which cases are meant, most of all where few cases are labelled, so
 scores begin as the likeness between the case and these texts, and the output layer learns what they leave out.
@@ -10,30 +11,34 @@ scores begin as the likeness between the case and these texts, and the output la
 Attention is over phrases, means of a few word pieces: a quarter as many as word pieces, so that caching and training
 take a quarter, and what a single word piece says in its context its phrase says too.
 
-Sizes: B cases of a batch, T word pieces, V phrases, W the encoder's width, C labels of a head, L the kinds of likeness,
-K copies of the heads that learn side by side, each from other rows. A saved model has one copy.
+Sizes: B cases of a batch, T word pieces, V phrases, N words, W the encoder's width, C outputs of a head (its labels;
+two for each criterion of a rubric), L the kinds of likeness, K copies of the heads that learn side by side, each from
+other rows. A saved model has one copy, and heads of spans never have more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml import spans
 from ml.encoder import Encoder, mean_of
+from ml.pieces import STEP, Pieces
 from ml.schema import Head, Kind, Schema
+from ml.spans import N_SHAPES
 
-WINDOW = 8  # Word pieces of a phrase; for likeness 16, 32 and 64 measured worse in this order
-STEP = WINDOW // 2
 LIKENESSES = 4  # Of the whole text and of its nearest phrase, to a label's name and to its definition
-LEARNT = (Kind.CHOICE, Kind.CHOICES)
 FLATTEST = 0.01  # Smallest spread that is divided by: a likeness of few rows may hardly vary
+TAGGER_WIDTH = 256
+POOLED = (Kind.CHOICE, Kind.CHOICES, Kind.RUBRIC)
 
 
-class HeadLayer(nn.Module):
-    """One head: where to look, what it means, and how far to trust the label texts.
+class PooledHead(nn.Module):
+    """One head that answers a case as a whole: where to look, what it means, and how far to trust the label texts.
 
     The attention starts level, as the mean of the text, and the output layer at zero.
     """
@@ -42,15 +47,15 @@ class HeadLayer(nn.Module):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, width: int, n_labels: int, *, copies: int = 1) -> None:
+    def __init__(self, width: int, n_outputs: int, *, copies: int = 1) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.zeros(copies, width))
-        self.weight = nn.Parameter(torch.zeros(copies, width, n_labels))
-        self.bias = nn.Parameter(torch.zeros(copies, n_labels))
+        self.weight = nn.Parameter(torch.zeros(copies, width, n_outputs))
+        self.bias = nn.Parameter(torch.zeros(copies, n_outputs))
         self.trust = nn.Parameter(torch.full((copies, LIKENESSES), 1.0 / LIKENESSES))
-        self.register_buffer("label_texts", torch.zeros(2, n_labels, width))  # Of length 1: names, then definitions
-        self.register_buffer("centre", torch.zeros(LIKENESSES, n_labels))
-        self.register_buffer("spread", torch.ones(LIKENESSES, n_labels))
+        self.register_buffer("label_texts", torch.zeros(2, n_outputs, width))  # Of length 1: names, then definitions
+        self.register_buffer("centre", torch.zeros(LIKENESSES, n_outputs))
+        self.register_buffer("spread", torch.ones(LIKENESSES, n_outputs))
 
     def likeness(self, whole: Tensor, phrases: Tensor, is_real: Tensor) -> Tensor:
         """Compare cases with the label texts, as cosines: (B, L, C).
@@ -70,9 +75,46 @@ class HeadLayer(nn.Module):
         self.spread.copy_(likeness.std(dim=0, correction=0).clamp(min=FLATTEST))
 
     def forward(self, pooled: Tensor, likeness: Tensor) -> Tensor:
-        """Score the labels: pooled (K, B, W), likeness (B, L, C) to (K, B, C)."""
+        """Score the outputs: pooled (K, B, W), likeness (B, L, C) to (K, B, C)."""
         learnt = torch.einsum("kbw,kwc->kbc", pooled, self.weight) + self.bias[:, None]
         return learnt + torch.einsum("blc,kl->kbc", (likeness - self.centre) / self.spread, self.trust)
+
+
+class SpanHead(nn.Module):
+    """One head that tags words, from their vectors, their shapes and those of their two neighbours.
+
+    The packaged encoder reads everything in lower case, so that a name is known from a word only by its shape.
+    """
+
+    def __init__(self, width: int, n_labels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3 * (width + N_SHAPES), TAGGER_WIDTH)
+        self.output = nn.Linear(TAGGER_WIDTH, 1 + 2 * n_labels)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, words: Tensor, shapes: Tensor) -> Tensor:
+        """Score the tags of `ml.spans`: words (B, N, W), shapes (B, N, S) to (B, N, 1 + 2 C)."""
+        is_word = shapes.amax(dim=2, keepdim=True) > 0  # Every word has a shape; where a text has ended there is none
+        known = torch.cat([words * is_word, shapes], dim=2)
+        nothing = torch.zeros_like(known[:, :1])
+        before, after = torch.cat([nothing, known[:, :-1]], dim=1), torch.cat([known[:, 1:], nothing], dim=1)
+        around = self.dropout(torch.cat([before, known, after], dim=2))
+        scores: Tensor = self.output(self.dropout(self.hidden(around).relu()))
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the heads say of a batch.
+
+    pooled: (K, B, C) for each head that answers a case as a whole.
+    attention: how much each of them looked at each phrase, (K, B, V), rows that sum to 1.
+    tags: (B, N, 1 + 2 C) for each head of spans.
+    """
+
+    pooled: dict[str, Tensor]
+    attention: dict[str, Tensor]
+    tags: dict[str, Tensor]
 
 
 class CaseModel(nn.Module):
@@ -83,36 +125,80 @@ class CaseModel(nn.Module):
 
     def __init__(self, heads: Sequence[Head], width: int, *, copies: int = 1) -> None:
         super().__init__()
-        self.keys = [head.key for head in heads]
-        self.layers = nn.ModuleList(HeadLayer(width, len(head.labels), copies=copies) for head in heads)
+        self.heads = tuple(heads)
+        pooled = [head for head in heads if head.kind in POOLED]
+        tagged = [head for head in heads if head.kind == Kind.SPANS]
+        self.pooled_keys = [head.key for head in pooled]
+        self.tagged_keys = [head.key for head in tagged]
+        self.pooled = nn.ModuleList(PooledHead(width, len(outputs_of(head)), copies=copies) for head in pooled)
+        self.taggers = nn.ModuleList(SpanHead(width, len(head.labels)) for head in tagged)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
-    def layer(self, key: str) -> HeadLayer:
-        """Return the layer of one head."""
-        found = self.layers[self.keys.index(key)]
-        assert isinstance(found, HeadLayer)  # noqa: S101 - ModuleList forgets the type
+    @property
+    def keys(self) -> list[str]:
+        """The heads, in schema order."""
+        return [head.key for head in self.heads]
+
+    def head(self, key: str) -> PooledHead:
+        """Return the layers of one head that answers a case as a whole."""
+        found = self.pooled[self.pooled_keys.index(key)]
+        assert isinstance(found, PooledHead)  # noqa: S101 - ModuleList forgets the type
         return found
 
     def likeness(self, whole: Tensor, phrases: Tensor, is_real: Tensor) -> dict[str, Tensor]:
         """Compare a batch with the label texts of each head: (B, W), (B, V, W) and (B, V) to (B, L, C)."""
         whole = functional.normalize(whole.float(), dim=1)
         phrases = functional.normalize(phrases.float(), dim=2)
-        return {key: self.layer(key).likeness(whole, phrases, is_real) for key in self.keys}
+        return {key: self.head(key).likeness(whole, phrases, is_real) for key in self.pooled_keys}
 
-    def forward(self, phrases: Tensor, is_real: Tensor, likeness: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Score the labels of every head: phrases (B, V, W), is_real (B, V) to (K, B, C) for each head."""
-        queries = torch.stack([self.layer(key).query for key in self.keys])  # (H heads, K, W)
-        scores = torch.einsum("bvw,hkw->hkbv", phrases, queries.to(phrases.dtype)).float()
-        attention = scores.masked_fill(~is_real, -torch.inf).softmax(dim=-1).to(phrases.dtype)  # (H, K, B, V)
-        pooled = torch.einsum("hkbv,bvw->hkbw", attention, phrases).float()
+    def answer(
+        self, phrases: Tensor, is_real: Tensor, likeness: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Answer cases as a whole: phrases (B, V, W), is_real (B, V) to scores (K, B, C) and attention (K, B, V)."""
+        if not self.pooled_keys:
+            return {}, {}
+        queries = torch.stack([self.head(key).query for key in self.pooled_keys])  # (H heads, K, W)
+        looks = torch.einsum("bvw,hkw->hkbv", phrases, queries.to(phrases.dtype)).float()
+        attention = looks.masked_fill(~is_real, -torch.inf).softmax(dim=-1)  # (H, K, B, V)
+        pooled = torch.einsum("hkbv,bvw->hkbw", attention.to(phrases.dtype), phrases).float()
         pooled = (pooled - self.centre) / self.spread
-        return {key: self.layer(key)(pooled[at], likeness[key]) for at, key in enumerate(self.keys)}
+        scores = {key: self.head(key)(pooled[at], likeness[key]) for at, key in enumerate(self.pooled_keys)}
+        return scores, {key: attention[at] for at, key in enumerate(self.pooled_keys)}
 
-    def score(self, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Score the labels from the encoder's output: (B, T, W) and (B, T) to (K, B, C) for each head."""
+    def tag(self, words: Tensor, shapes: Tensor) -> dict[str, Tensor]:
+        """Tag words: (B, N, W) and (B, N, S) to (B, N, 1 + 2 C) for each head of spans."""
+        found = zip(self.tagged_keys, self.taggers, strict=True)
+        return {key: tagger(words.float(), shapes) for key, tagger in found}
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor, firsts: Tensor | None = None, shapes: Tensor | None = None
+    ) -> Scores:
+        """Answer cases from the encoder's output.
+
+        Args:
+            tokens: (B, T, W), where T is a multiple of `pieces.ROUND`.
+            mask: (B, T), True where a word piece is real.
+            firsts: where each word begins, (B, N); any position where a text has fewer words.
+            shapes: (B, N, S), as `spans.shapes` gives them. Neither is needed where no head tags words.
+        """
         phrases, is_real = phrases_of(tokens, mask)
-        return self.forward(phrases, is_real, self.likeness(mean_of(tokens, mask), phrases, is_real))
+        pooled, attention = self.answer(phrases, is_real, self.likeness(mean_of(tokens, mask), phrases, is_real))
+        tags = {}
+        if self.tagged_keys and firsts is not None and shapes is not None:
+            tags = self.tag(words_of(tokens, firsts), shapes)
+        return Scores(pooled, attention, tags)
+
+
+def outputs_of(head: Head) -> list[tuple[str, str]]:
+    """Return name and definition of what each output of a head stands for, in order.
+
+    A criterion of a rubric has two: whether it is met, for all criteria, and then whether it applies.
+    """
+    if head.kind != Kind.RUBRIC:
+        return [(label.name, label.definition) for label in head.labels]
+    criteria = [criterion for group in head.groups for criterion in group.criteria]
+    return [(criterion.name, criterion.definition) for criterion in criteria] * 2
 
 
 def build(schema: Schema, keys: Sequence[str], encoder: Encoder, *, copies: int = 1) -> CaseModel:
@@ -120,14 +206,16 @@ def build(schema: Schema, keys: Sequence[str], encoder: Encoder, *, copies: int 
     heads = [schema.head(key) for key in keys]
     model = CaseModel(heads, encoder.width, copies=copies)
     for head in heads:
-        model.layer(head.key).label_texts.copy_(encode_labels(head, encoder))
+        if head.kind in POOLED:
+            model.head(head.key).label_texts.copy_(encode_labels(head, encoder))
     return model
 
 
 def encode_labels(head: Head, encoder: Encoder) -> Tensor:
-    """Encode the names of a head's labels, and the names with their definitions: (2, C, W), of length 1."""
-    names = encoder.means([label.name for label in head.labels])
-    definitions = encoder.means([f"{label.name}: {label.definition}" for label in head.labels])
+    """Encode the names of a head's outputs, and the names with their definitions: (2, C, W), of length 1."""
+    outputs = outputs_of(head)
+    names = encoder.means([name for name, _ in outputs])
+    definitions = encoder.means([f"{name}: {definition}" for name, definition in outputs])
     return functional.normalize(torch.stack([names, definitions]), dim=2)
 
 
@@ -135,19 +223,30 @@ def phrases_of(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Average word pieces over windows that overlap by half.
 
     Args:
-        tokens: (B, T, W), what the encoder gave.
+        tokens: (B, T, W), what the encoder gave; T is a multiple of `STEP`.
         mask: (B, T), True where a word piece is real.
 
     Returns:
         Phrases, (B, V, W) of the type of `tokens`, and which of them are real, (B, V). How far a batch is padded makes
         no difference to a text's real ones.
     """
-    missing = max(0, WINDOW - tokens.shape[1])
-    lengths = mask.sum(dim=1, keepdim=True)  # (B, 1)
-    tokens = functional.pad(tokens * mask[:, :, None], (0, 0, 0, missing))
-    mask = functional.pad(mask, (0, missing))
-    sums = functional.avg_pool1d(tokens.float().transpose(1, 2), WINDOW, STEP, ceil_mode=True)  # (B, W, V)
-    shares = functional.avg_pool1d(mask[:, None].float(), WINDOW, STEP, ceil_mode=True)  # (B, 1, V), same divisors
-    starts = torch.arange(sums.shape[2]) * STEP
-    is_real = (starts == 0) | (lengths > starts + STEP)  # A window whose words the one before it has too adds nothing
-    return (sums / shares.clamp(min=FLATTEST)).transpose(1, 2).to(tokens.dtype), is_real
+    size, _, width = tokens.shape
+    sums = (tokens.float() * mask[:, :, None]).view(size, -1, STEP, width).sum(dim=2)  # (B, V, W)
+    counts = mask.view(size, -1, STEP).float().sum(dim=2)  # (B, V)
+    sums = sums + torch.cat([sums[:, 1:], torch.zeros_like(sums[:, :1])], dim=1)
+    following = torch.cat([counts[:, 1:], torch.zeros_like(counts[:, :1])], dim=1)
+    # A window whose words the one before it has too adds nothing, but every text has its first
+    is_first = torch.arange(sums.shape[1]) == 0
+    is_real = is_first | (following > 0)
+    return (sums / (counts + following).clamp(min=1.0)[:, :, None]).to(tokens.dtype), is_real
+
+
+def words_of(tokens: Tensor, firsts: Tensor) -> Tensor:
+    """Return the vector of each word, that of its first piece: (B, T, W) and (B, N) to (B, N, W)."""
+    return tokens.gather(1, firsts[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
+def word_inputs(texts: Sequence[str], cut: Sequence[Pieces]) -> tuple[Tensor, Tensor]:
+    """Return where the words of each text begin, (B, N), and their shapes, (B, N, S)."""
+    firsts, shapes = spans.word_inputs(texts, [(one.words, one.firsts) for one in cut])
+    return torch.from_numpy(firsts), torch.from_numpy(shapes)

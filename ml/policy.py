@@ -101,7 +101,9 @@ def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: 
     """Route one predicted case.
 
     Urgency goes before everything: a case on which the urgent end is likely enough is reviewed, whatever the most
-    probable answer is. A head without a confidence was not trained and always asks a person.
+    probable answer is. A head without a confidence to route by was not trained and always asks a person. Heads that the
+    policy does not name, rubrics and spans among them to begin with, neither send a case to a person nor keep it from
+    one.
     """
     reasons = _urgent(schema, policy, prediction)
     to_review = bool(reasons)
@@ -111,10 +113,11 @@ def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: 
         if key not in schema.by_key:
             continue  # The policy is older than the schema, which dropped the head
         answer = prediction.get(key)
-        if answer is None or answer.confidence is None:
+        confidence = routing_confidence(schema.by_key[key], answer)
+        if answer is None or confidence is None:
             reasons.append(Reason(FlagKind.UNTRAINED, key))
-        elif answer.confidence < threshold:
-            facts = {"confidence": answer.confidence, "threshold": threshold, "likely": _likeliest(answer)}
+        elif confidence < threshold:
+            facts = {"confidence": confidence, "threshold": threshold, "likely": _likeliest(answer)}
             reasons.append(Reason(FlagKind.LOW_CONFIDENCE, key, facts))
     with_people = Destination.REVIEW if to_review else Destination.LABELLING
     destination = with_people if reasons else Destination.ACCEPTED
@@ -134,12 +137,27 @@ def head_harm(head: Head, policy: Policy, answer: HeadPrediction | None) -> floa
     for an urgent end the even chance of having missed it.
     """
     cost = policy.mistake_cost.get(head.key, 1.0)
-    if answer is None or answer.confidence is None:
+    confidence = routing_confidence(head, answer)
+    if answer is None or confidence is None:
         return cost + (policy.missed_urgent_cost / len(head.labels) if head.urgent else 0.0)
     if head.kind == Kind.CHOICE and answer.probabilities:
         wrong = {key: value for key, value in answer.probabilities.items() if key != answer.answer}
         return sum(value * (policy.missed_urgent_cost if key == head.urgent else cost) for key, value in wrong.items())
-    return (1.0 - answer.confidence) * cost
+    return (1.0 - confidence) * cost
+
+
+def routing_confidence(head: Head, answer: HeadPrediction | None) -> float | None:
+    """Return the confidence that an answer is routed by, or None where nobody trained the head.
+
+    Spans have a confidence each and none together. Their product, as if each were right or wrong by itself, is the
+    probability that all that were found are right; 1 where none was found. It says nothing of spans that were missed:
+    audits alone measure those, so a policy should not accept cases by their spans only.
+    """
+    if answer is None or head.kind != Kind.SPANS or not isinstance(answer.answer, list):
+        return answer.confidence if answer is not None else None
+    found = [None if isinstance(span, str) else span.get("confidence") for span in answer.answer]
+    known = [confidence for confidence in found if confidence is not None]
+    return math.prod(known) if len(known) == len(found) else None
 
 
 def rank(harm: float, received_at: datetime, *, doubling_hours: float) -> float:

@@ -1,66 +1,53 @@
-"""Model folders: safetensors and JSON, never a pickle, each file checked against its SHA-256 before it is read.
+"""Model folders: safetensors, ONNX and JSON, never a pickle, each file checked against its SHA-256 before it is read.
 
-manifest.json       schema, configuration, counts, metrics, calibration, encoder, versions and hashes
-model.safetensors   the heads; a frozen encoder is named in the manifest, with the hash of its weights
+manifest.json          schema, configuration, counts, metrics, calibration, encoder, versions and hashes
+encoder.onnx           word pieces to vectors, in int8 or float32
+heads.onnx             vectors to raw scores
+tokenizer.json         texts to word pieces
+heads.safetensors      the heads, to go on training from
+encoder.safetensors    the weights of the encoder that were tuned; the others are those of the encoder it names
+
+The first four are all that serving reads. No torch here: servers import it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from ml import encoder as encoders
 from ml import examples
 from ml import schema as schemas
-from ml.calibration import HeadCalibration
-from ml.encoder import Encoder
-from ml.model import CaseModel
+from ml.errors import InputError
 from ml.schema import Schema
-from ml.training import TrainedModel, as_json
 from ml.types import Example
 
-FORMAT = 1  # Raised when an older program could misread a newer folder
+FORMAT = 2  # Raised when an older program could misread a newer folder
 MANIFEST = "manifest.json"
-HEADS = "model.safetensors"
-LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
+ENCODER = "encoder.onnx"
+HEADS = "heads.onnx"
+TOKENIZER = "tokenizer.json"
+HEAD_WEIGHTS = "heads.safetensors"
+TUNED_WEIGHTS = "encoder.safetensors"
+SERVED = (ENCODER, HEADS, TOKENIZER)
+LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "onnx", "onnxruntime")
 
 
-class ModelFolderError(ValueError):
+class ModelFolderError(InputError):
     """A model folder is missing, damaged, or of another format; the message names the file and what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model read from its folder, ready to predict."""
-
-    schema: Schema
-    encoder: Encoder
-    network: CaseModel
-    calibration: Mapping[str, HeadCalibration]
-    manifest: Mapping[str, Any]
-
-
-def save(trained: TrainedModel, folder: str | Path, *, data_hash: str = "") -> dict[str, Any]:
-    """Write a model folder at once: it is complete, or it is not there.
-
-    Args:
-        folder: a path that does not exist yet.
-        data_hash: what `hash_of` returned for the examples, so that a model can be traced to its data.
-
-    Returns:
-        The manifest.
+@contextlib.contextmanager
+def draft(folder: str | Path) -> Iterator[Path]:
+    """Give a folder to write a model into, which takes its name when the block ends well: whole, or not there.
 
     Raises:
         ModelFolderError: the folder exists already, or cannot be written.
@@ -70,46 +57,50 @@ def save(trained: TrainedModel, folder: str | Path, *, data_hash: str = "") -> d
         raise ModelFolderError(f"{target} exists already; models are never overwritten")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        place = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as exc:
         raise ModelFolderError(f"{target} cannot be written: {exc.strerror}") from exc
     try:
-        save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, draft / HEADS)
-        manifest = _manifest(trained, data_hash, draft)
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        draft.chmod(0o755)  # Private to this user until here, but another one may serve the model
-        (draft / HEADS).chmod(0o644)
-        draft.rename(target)
+        yield place
+        for file in place.iterdir():
+            file.chmod(0o644)
+        place.chmod(0o755)  # Private to this user until here, but another one may serve the model
+        place.rename(target)
     except OSError as exc:
         raise ModelFolderError(f"{target} cannot be written: {exc.strerror}") from exc
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return manifest
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def load(folder: str | Path) -> LoadedModel:
-    """Read a model folder and the encoder that it names.
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest of a folder whose other files are there, with format, time, libraries and their hashes.
+
+    Returns:
+        The whole manifest, as it is read back.
+    """
+    whole = {
+        "format": FORMAT,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **manifest,
+        "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "files": {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST},
+    }
+    (folder / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
+    return read_manifest(folder)
+
+
+def checked_manifest(folder: str | Path) -> dict[str, Any]:
+    """Read a manifest, and check every file of the folder against it.
 
     Raises:
-        ModelFolderError: a file is missing or was changed, the format is another, or the encoder has other weights.
-        encoder.EncoderError: the encoder is not on this machine.
+        ModelFolderError: as `read_manifest`; or a file is missing or was changed.
     """
     place = Path(folder)
     manifest = read_manifest(place)
     for name, digest in manifest["files"].items():
         if _sha256(place / name) != digest:
             raise ModelFolderError(f"{place / name} is not the file that was saved: its SHA-256 differs")
-    schema = schemas.parse(manifest["schema"]["document"])
-    encoder = encoders.load(manifest["encoder"]["name"])
-    if encoder.digest != manifest["encoder"]["sha256"]:
-        raise ModelFolderError(f"encoder {encoder.name!r} has other weights than those that {place} was trained on")
-    network = CaseModel([schema.head(key) for key in manifest["heads"]], encoder.width)
-    try:
-        network.load_state_dict(load_file(place / HEADS))
-    except (SafetensorError, RuntimeError) as exc:
-        raise ModelFolderError(f"{place / HEADS} does not fit the manifest beside it") from exc
-    calibration = {key: HeadCalibration(**found) for key, found in manifest["calibration"].items()}
-    return LoadedModel(schema, encoder, network.eval(), calibration, manifest)
+    return manifest
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -129,10 +120,20 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if found != FORMAT:
         raise ModelFolderError(f"{path} has format {found!r}; this version reads {FORMAT}")
     expected = {"files", "schema", "encoder", "heads", "calibration"}
-    missing = sorted(expected - manifest.keys())
-    if missing or HEADS not in manifest["files"]:
-        raise ModelFolderError(f"{path} lacks {', '.join(missing) or HEADS}")
+    missing = sorted(expected - manifest.keys()) or sorted(set(SERVED) - manifest["files"].keys())
+    if missing:
+        raise ModelFolderError(f"{path} lacks {', '.join(missing)}")
     return dict(manifest)
+
+
+def named(schema: Schema) -> dict[str, Any]:
+    """Return what a manifest says of a schema."""
+    return {"name": schema.name, "version": schema.version, "sha256": schema.digest, "document": schema.document}
+
+
+def schema_of(manifest: Mapping[str, Any]) -> Schema:
+    """Return the schema that a model was trained for."""
+    return schemas.parse(manifest["schema"]["document"])
 
 
 def manifest_hash(folder: str | Path) -> str:
@@ -148,30 +149,6 @@ def hash_of(rows: Sequence[Example]) -> str:
     """Return the SHA-256 of examples, in hexadecimal, whatever order they are in."""
     lines = sorted(examples.write(row) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _manifest(trained: TrainedModel, data_hash: str, draft: Path) -> dict[str, Any]:
-    schema = trained.schema
-    return {
-        "format": FORMAT,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "schema": {
-            "name": schema.name,
-            "version": schema.version,
-            "sha256": schema.digest,
-            "document": schema.document,
-        },
-        "heads": trained.network.keys,
-        "config": as_json(trained.config),
-        "epochs": trained.epochs,
-        "encoder": {"name": trained.encoder.name, "sha256": trained.encoder.digest, "is_tuned": False},
-        "data_sha256": data_hash,
-        "counts": trained.counts,
-        "metrics": trained.metrics,
-        "calibration": {key: found.as_json() for key, found in trained.calibration.items()},
-        "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "files": {HEADS: _sha256(draft / HEADS)},
-    }
 
 
 def _sha256(path: Path) -> str:

@@ -18,10 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ml.errors import InputError
+
 SHIPPED = Path(__file__).with_name("schemas")
 
 
-class SchemaError(ValueError):
+class SchemaError(InputError):
     """A schema file is not one; the message names the key, what was found and what was expected."""
 
 

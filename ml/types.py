@@ -57,8 +57,9 @@ class HeadPrediction:
     """What one model says of one head of one case.
 
     `confidence` is the calibrated probability that the whole answer is exactly right, between 0 and 1; it is None
-    where nobody trained the model that answers. `probabilities` are calibrated too, one for each label key: they sum
-    to 1 for `choice`, are independent for `choices`, and are None for kinds that have none.
+    where nobody trained the model that answers, and for `spans`, which have one each. `probabilities` are calibrated
+    too: they sum to 1 over the label keys for `choice`, are of each label by itself for `choices`, and say how probable
+    a yes is where it applies for the "group.criterion" of a `rubric`; they are None for `spans`.
     """
 
     answer: Answer

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import celery
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from ml.types import HeadPrediction, Prediction
-from webapp.actions import imports, people, predictions, schemas
+from ml.types import Example, HeadPrediction, Prediction
+from webapp import worker
+from webapp.actions import imports, people, predictions, runs, schemas
 from webapp.actions.submissions import External, Submission
-from webapp.models import Annotator, AnnotatorKind, Case, ModelVersion, Origin, Schema
+from webapp.models import Annotator, AnnotatorKind, Case, ModelVersion, Origin, Run, Schema
 from webapp.queries import schemas as in_force
 from webapp.roles import Role
+
+if TYPE_CHECKING:
+    from ml.encoder import Encoder
+    from ml.training import TrainedModel
 
 DATA = Path(os.environ.get("DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -67,6 +73,24 @@ def import_rows(tmp_path: Path) -> Callable[..., imports.Report]:
 
 
 @pytest.fixture
+def learning(settings: Any, tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings that take a second: a tiny encoder, folders of their own, and no model loaded yet."""
+    settings.ENCODER = tiny_encoder.name
+    settings.MODELS_DIR, settings.CACHE_DIR = tmp_path / "models", tmp_path / "cache"
+    monkeypatch.setattr(worker, "_kept", {})
+
+
+@pytest.fixture
+def toy(db: None, learning: None) -> Schema:
+    """A schema whose labels are words of the text."""
+    from tests import tiny
+
+    schema = schemas.register(tiny.toy_schema()).schema
+    change_policy(schema, audit_share=0.0)
+    return schema
+
+
+@pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What is sent to workers, as (task, argument, ...), in place of sending it."""
     messages: list[tuple[Any, ...]] = []
@@ -78,10 +102,63 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return messages
 
 
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    from tests import tiny  # torch takes seconds, and most tests do without
+
+    return tiny.load_encoder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def other_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Encoder]:
+    """Load encoders that are built in other ways, with three layers."""
+    from tests import tiny
+
+    return functools.cache(lambda kind: tiny.load_encoder(tmp_path_factory.mktemp("other"), kind, layers=3))
+
+
+@pytest.fixture(scope="session")
+def tiny_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the tiny encoder as it is exported."""
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_encoder: Encoder, tiny_exports: Path) -> TrainedModel:
+    """All heads of the toy schema, trained on the tiny encoder."""
+    from ml import training
+    from tests import tiny
+
+    return training.train(tiny.cases(200), tiny.toy_schema(), tiny.QUICK, encoder=tiny_encoder, exports=tiny_exports)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a model folder, which no test may change."""
+    from ml import export
+
+    folder = tmp_path_factory.mktemp("models") / "model"
+    export.save(tiny_model, folder, data_hash="abc")
+    return folder
+
+
 def change_policy(schema: Schema, **changes: Any) -> None:
     """Put a policy in force that differs from the one so far in the values given."""
     values = replace(in_force.policy(schema).parsed, **changes)
     schemas.set_policy(schema, values, reason="a test needs it", by=None)
+
+
+def train(schema: Schema, **options: Any) -> Run:
+    """Train as a worker does, and return the run as it ended."""
+    run = runs.request(schema, **options)
+    worker.train(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def row_of(case: Example, *, prefix: str = "labelled") -> dict[str, object]:
+    """Return an example as a row of an import."""
+    return {"id": f"{prefix}-{case.id}", "text": case.text, "labels": case.labels}
 
 
 def trained_version(schema: Schema, number: int = 1) -> ModelVersion:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml import calibration
-from ml.calibration import FEWEST_ROWS, HeadCalibration
+from ml import calibration, scales
+from ml.calibration import HeadCalibration
+from ml.scales import FEWEST_ROWS
 from tests import tiny
 
 SCHEMA = tiny.toy_schema()
@@ -21,7 +22,7 @@ def scores(seed: int, rows: int = 6, scale: float = 3.0) -> dict[str, np.ndarray
 def test_a_model_that_is_three_times_too_sure_gets_the_temperature_three() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, (20_000, 2))
-    probs = np.exp(calibration.log_softmax(honest))
+    probs = np.exp(scales.log_softmax(honest))
     truth = [{"place": "land" if rng.random() < row[1] else "sea"} for row in probs]
     found = calibration.fit(SCHEMA, {"place": 3 * honest}, truth)
     assert found["place"].temperature == pytest.approx(3.0, rel=0.05)
@@ -100,7 +101,7 @@ def test_thresholds_are_learnt_where_a_label_and_its_absence_are_seen_often_enou
 def test_the_confidence_of_sets_agrees_with_how_often_they_are_right() -> None:
     rng = np.random.default_rng(2)
     logits = rng.normal(0, 2, (4000, 2))
-    both = rng.random(4000) < calibration.sigmoid(logits[:, 0])
+    both = rng.random(4000) < scales.sigmoid(logits[:, 0])
     truth = [{"mood": ["calm", "loud"] if is_both else []} for is_both in both]  # The labels always come together
     given = {"mood": logits[:, :1].repeat(2, axis=1)}
     predictions = calibration.predictions(SCHEMA, given, calibration.fit(SCHEMA, given, truth))

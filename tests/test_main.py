@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from ml import examples
 from ml.__main__ import main
 from tests import tiny
+
+HEADS = ["place", "thing", "mood", "names", "manner"]
 
 
 def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -26,18 +29,34 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data.jsonl").write_text("\n".join(lines) + "\n")
     found = run(
         "train", "--schema", folder / "toy.toml", "--data", folder / "data.jsonl",
-        "--out", folder / "model", "--encoder", folder / "encoder", "--seed", "3",
+        "--out", folder / "model", "--encoder", folder / "encoder", "--seed", "3", "--cache", folder / "cache",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     (folder / "answer.json").write_text(found.stdout)
-    assert "train    [" in found.stderr
+    (folder / "told").write_text(found.stderr)
     return folder
 
 
 def test_training_writes_a_model_folder_and_says_how_good_it_is(files: Path) -> None:
     answer = json.loads((files / "answer.json").read_text())
-    assert answer["counts"]["train"] == {"place": 120, "thing": 120, "mood": 120}
+    assert list(answer) == ["model", "counts", "faults", "metrics", "export"]
+    assert answer["counts"]["train"] == dict.fromkeys(HEADS, 120)
+    assert set(answer["faults"]["names"].values()) == {0}
     assert json.loads((files / "model" / "manifest.json").read_text())["config"]["seed"] == 3
+
+
+def test_training_tells_how_far_it_is_and_nothing_else(files: Path) -> None:
+
+    told = re.split(r"[\r\n]+", (files / "told").read_text().strip())
+    assert {line.split(" ")[0] for line in told} == {"encode", "train", "export"}
+    assert all(re.fullmatch(r"\w+ +\[[#.]{30}\] \d+/\d+(  loss \d+\.\d{3})? *", line) for line in told)
+
+
+def test_the_cache_keeps_vectors_and_exports_where_it_was_told_to(files: Path) -> None:
+    [encoder] = (files / "cache" / "exports").iterdir()
+    assert encoder.name.endswith("-int8.onnx")
+    texts = {case.text for case in tiny.cases(120)}
+    assert len(list((files / "cache" / "vectors").rglob("*.npy"))) >= len(texts)
 
 
 def test_evaluating_prints_one_object_with_the_heads_of_the_model(
@@ -45,20 +64,26 @@ def test_evaluating_prints_one_object_with_the_heads_of_the_model(
 ) -> None:
     assert main(["evaluate", "--model", str(files / "model"), "--data", str(files / "data.jsonl")]) == 0
     heads = json.loads(capsys.readouterr().out)["heads"]
-    assert list(heads) == ["place", "thing", "mood"]
-    assert list(heads["place"]) == ["n", "accuracy", "macro_f1", "majority", "ece"]
-    assert list(heads["mood"]) == ["n", "micro_f1", "macro_f1", "majority", "ece"]
-    assert heads["place"]["n"] == 120
+    assert list(heads) == HEADS
+    others = ["macro_f1", "majority", "ece", "ece_interval", "ece_perfect"]
+    mains = [list(found)[1] for found in heads.values()]
+    assert mains == ["accuracy", "accuracy", "micro_f1", "micro_f1", "accuracy"]
+    assert all(list(found) == ["n", main_one, *others] for found, main_one in zip(heads.values(), mains, strict=True))
+    assert heads["thing"]["n"] == 120
+    assert all(heads[key]["accuracy"] > heads[key]["majority"] for key in ("place", "thing", "manner"))
 
 
 def test_predicting_answers_good_lines_and_names_bad_ones(files: Path) -> None:
-    lines = ['{"id": "a", "text": "ship ship"}', "broken", '{"id": "b", "text": "hill", "labels": {"place": "land"}}']
+    lines = ['{"id": "a", "text": "Ship ship"}', "broken", '{"id": "b", "text": "hill", "labels": {"place": "land"}}']
     found = run("predict", "--model", files / "model", stdin="\n".join(lines))
     answers = [json.loads(line) for line in found.stdout.splitlines()]
     assert found.returncode == 1
     assert [answer["id"] for answer in answers] == ["a", "b"]
+    assert list(answers[0]["heads"]) == HEADS
     assert list(answers[0]["heads"]["mood"]) == ["answer", "confidence", "probabilities"]
-    assert "error: line 2: not JSON" in found.stderr
+    assert list(answers[0]["heads"]["names"]) == ["answer", "confidence"]
+    assert set(answers[0]["heads"]["manner"]["answer"]) == {"opening", "hold"}
+    assert found.stderr.splitlines()[0].startswith("error: line 2: not JSON")
 
 
 def test_predicting_good_lines_only_is_a_success(files: Path) -> None:
@@ -66,22 +91,79 @@ def test_predicting_good_lines_only_is_a_success(files: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
+def test_training_goes_on_from_a_model(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = files / "second"
+    begin = ["--from", str(files / "model"), "--cache", str(files / "cache"), "--profile", "full"]
+    common = ["train", "--schema", str(files / "toy.toml"), "--data", str(files / "data.jsonl")]
+    assert main([*common, "--out", str(out), *begin]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == str(out)
+    first, second = (json.loads((files / name / "manifest.json").read_text()) for name in ("model", "second"))
+    assert second["config"]["profile"] == "full"
+    assert second["encoder"]["name"] == first["encoder"]["name"] == str(files / "encoder")
+    assert second["encoder"]["base_sha256"] == first["encoder"]["base_sha256"]
+    with_it = [*common, "--out", str(files / "third"), "--cache", str(files / "cache"), "--from", str(out)]
+    assert main(with_it) == 0
+    third = json.loads((files / "third" / "manifest.json").read_text())
+    assert third["encoder"]["is_tuned"] == second["encoder"]["is_tuned"]
+
+
+def test_spans_that_cannot_be_learnt_from_are_counted_and_stop_nothing(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.loads(examples.write(case)) for case in tiny.cases(60)]
+    odd = [(0, 0), (0, 10_000), (5, 3), (0, 10_000)]
+    for line in lines[:10]:
+        line["labels"]["names"] += [{"start": start, "end": end, "label": "NAME"} for start, end in odd]
+    (files / "odd.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    options = ["--schema", files / "toy.toml", "--data", files / "odd.jsonl", "--out", files / "odd"]
+    assert main(["train", *map(str, [*options, "--encoder", files / "encoder", "--cache", files / "cache"])]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["counts"]["train"]["names"] == 60
+    faults = told["faults"]["names"]
+    assert (faults["empty"], faults["duplicate"], faults["misaligned"], faults["unknown"]) == (20, 10, 0, 0)
+    assert faults["overlapping"] == sum(len(tiny.names(case.text)) for case in tiny.cases(10))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         pytest.param(["--schema", "nothing"], "schema is 'nothing'; expected one of customer, helpline", id="schema"),
         pytest.param(["--data", "none.jsonl"], "none.jsonl cannot be read: No such file", id="data"),
-        pytest.param(["--profile", "full"], "--profile full is not available in this version", id="profile"),
         pytest.param(["--encoder", "none"], "encoder 'none' cannot be loaded", id="encoder"),
         pytest.param(["--out", "."], ". exists already; models are never overwritten", id="out"),
+        pytest.param(["--from", "none"], "manifest.json cannot be read: No such file", id="from"),
+        pytest.param(["--schema", "customer"], "is not a head of the schema customer", id="another schema"),
     ],
 )
 def test_wrong_arguments_are_explained_and_exit_with_2(
     files: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = ["--schema", files / "toy.toml", "--data", files / "data.jsonl", "--out", files / "new"]
-    assert main(["train", *map(str, usual), *arguments]) == 2
+    assert main(["train", *map(str, usual), "--cache", str(files / "cache"), *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("error: ")
     assert message in told.err
+    assert not (files / "new").exists()
+
+
+def test_a_profile_that_is_none_is_refused_by_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--schema", "helpline", "--data", "x", "--out", "y", "--profile", "slow"])
+    assert "invalid choice: 'slow'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_folder_that_is_no_model_is_explained(files: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--data", str(files / "data.jsonl")] if command == "evaluate" else []
+    assert main([command, "--model", str(files), *more]) == 2
+    assert "expected a model folder" in capsys.readouterr().err
+
+
+def test_predicting_needs_no_torch(files: Path) -> None:
+    program = "import sys; from ml.__main__ import main; code = main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    found = subprocess.run(
+        [sys.executable, "-c", program, "predict", "--model", files / "model"],
+        input='{"id": "a", "text": "ship"}\n', capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, "")

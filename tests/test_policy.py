@@ -97,6 +97,56 @@ def test_several_labels_count_by_the_confidence_of_the_whole_answer():
     assert policy.expected_harm(CUSTOMER, Policy.default(CUSTOMER), {"tags": tags}) == pytest.approx(0.4)
 
 
+ENTITIES = Policy(thresholds={"entities": 0.7})
+
+
+def names(*confidences):
+    spans = [{"start": at, "end": at + 1, "label": "NAME"} for at in range(len(confidences))]
+    for span, confidence in zip(spans, confidences, strict=True):
+        if confidence is not None:
+            span["confidence"] = confidence
+    return HeadPrediction(spans, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "confidence"),
+    [
+        pytest.param(names(0.9, 0.8), 0.72, id="all are right by their product"),
+        pytest.param(names(), 1.0, id="none found"),
+        pytest.param(names(0.9, None), None, id="nobody trained it"),
+        pytest.param(None, None, id="no answer"),
+    ],
+)
+def test_spans_route_by_the_confidence_that_all_of_them_are_right(answer, confidence):
+    assert policy.routing_confidence(HELPLINE.head("entities"), answer) == pytest.approx(confidence)
+
+
+def test_spans_that_the_policy_names_ask_a_person_where_they_are_unsure():
+    sure = policy.decide(HELPLINE, ENTITIES, {"entities": names(0.9, 0.8)}, is_audit=False)
+    assert (sure.destination, sure.harm) == (Destination.ACCEPTED, pytest.approx(0.28))
+    unsure = policy.decide(HELPLINE, ENTITIES, {"entities": names(0.9, 0.5)}, is_audit=False)
+    (reason,) = unsure.reasons
+    assert (reason.kind, reason.facts["confidence"]) == (FlagKind.LOW_CONFIDENCE, pytest.approx(0.45))
+    untrained = policy.decide(HELPLINE, ENTITIES, {"entities": names(None)}, is_audit=False)
+    assert [reason.kind for reason in untrained.reasons] == [FlagKind.UNTRAINED]
+    assert untrained.harm == 1.0
+
+
+def test_spans_and_rubrics_that_the_policy_does_not_name_change_nothing():
+    sure = {"main_category": SURE, "priority": priority(0.0, 1.0, 0.0)}
+    rubric = HeadPrediction({"opening": {"phrase": True}}, 0.01, {"opening.phrase": 0.6})
+    assert decide(**sure, entities=names(0.01), call_quality=rubric) == decide(**sure)
+
+
+def test_a_rubric_that_the_policy_names_counts_by_the_confidence_of_the_whole():
+    rubric = HeadPrediction({"opening": {"phrase": True}}, 0.6, {"opening.phrase": 0.9})
+    by_rubric = Policy(thresholds={"call_quality": 0.5})
+    assert (
+        policy.decide(HELPLINE, by_rubric, {"call_quality": rubric}, is_audit=False).destination == Destination.ACCEPTED
+    )
+    assert policy.expected_harm(HELPLINE, by_rubric, {"call_quality": rubric}) == pytest.approx(0.4)
+
+
 def test_the_first_policy_routes_by_the_choices_of_the_schema():
     assert Policy.default(HELPLINE).thresholds == {"main_category": 0.70, "sub_category": 0.70, "priority": 0.70}
     assert Policy.default(CUSTOMER).thresholds == {"tags": 0.70}

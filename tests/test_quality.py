@@ -6,15 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from ml import encoder, metrics, policy, schema, training
+from ml import encoder, export, metrics, policy, schema, training
+from ml.config import TrainConfig
 from ml.policy import Side
-from ml.predictor import Predictor
+from ml.serving import Predictor
 from ml.types import Example
 from tests.conftest import DATA
 from webapp.casefiles import rows
@@ -26,16 +28,16 @@ pytestmark = pytest.mark.slow
 HELPLINE = schema.load("helpline")
 
 
-def test_the_model_beats_tf_idf_on_the_demo_calls() -> None:
+def test_the_model_beats_tf_idf_on_the_demo_calls(tmp_path: Path) -> None:
     """Held-out calls use other words, so shared words alone do not get far."""
     calls = [call for call in generate.helpline() if call.labels]
-    ours, theirs = _compare(*_sides(calls, source="demo"))
+    ours, theirs = _compare(*_sides(calls, source="demo"), tmp_path)
     best = max(theirs["main_category"].values())
     assert best < 0.90
     assert ours["main_category"]["accuracy"] >= best + 0.03
 
 
-def test_the_model_beats_tf_idf_on_real_calls_of_a_helpline() -> None:
+def test_the_model_beats_tf_idf_on_real_calls_of_a_helpline(tmp_path: Path) -> None:
     path = DATA / "helpline_cases.jsonl"
     if not path.exists():
         pytest.skip(f"{path.name} is not on this machine; DATA=FOLDER names where it is")
@@ -43,7 +45,7 @@ def test_the_model_beats_tf_idf_on_real_calls_of_a_helpline() -> None:
     read = [columns.read(row.number, row.values or {}, source="real")[0] for row in rows.read(path, max_bytes=2**30)]
     calls = [call for call in read if call is not None]
     assert len(calls) == 511
-    ours, theirs = _compare(*_sides(calls, source="real"))
+    ours, theirs = _compare(*_sides(calls, source="real"), tmp_path)
     assert ours["main_category"]["accuracy"] >= max(theirs["main_category"].values()) + 0.06
     assert ours["sub_category"]["accuracy"] >= max(theirs["sub_category"].values()) + 0.10
 
@@ -56,14 +58,16 @@ def _sides(calls: Sequence[Example], *, source: str) -> tuple[list[Example], lis
     return learnt, held_out
 
 
-def _compare(learnt: list[Example], held_out: list[Example]) -> tuple[dict, dict]:
+def _compare(learnt: list[Example], held_out: list[Example], place: Path) -> tuple[dict, dict]:
     """Train both, and measure both on the held-out calls."""
     reading = encoder.load()
     begun = time.monotonic()
-    trained = training.train(learnt, HELPLINE, training.TrainConfig(), encoder=reading)
+    trained = training.train(learnt, HELPLINE, TrainConfig(), encoder=reading)
     trained_in = time.monotonic() - begun
+    export.save(trained, place / "model")
+    predictor = Predictor(place / "model")
     begun = time.monotonic()
-    said = Predictor.of(trained).predict([call.text for call in held_out])
+    said = predictor.predict([call.text for call in held_out])
     per_second = len(held_out) / (time.monotonic() - begun)
     ours = metrics.evaluate(HELPLINE, held_out, said)
     theirs = {key: _tf_idf(learnt, held_out, key) for key in ("main_category", "sub_category")}

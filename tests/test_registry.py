@@ -1,92 +1,116 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ml import registry, training
-from ml.predictor import Predictor
+from ml import registry
 from ml.registry import ModelFolderError
-from ml.training import TrainedModel
 from tests import tiny
 
-CASES = tiny.cases(80)
-TEXTS = [case.text for case in tiny.cases(30, seed=5)]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    encoder = tiny.load_encoder(tmp_path_factory.mktemp("tiny"))
-    return training.train(CASES, tiny.toy_schema(), tiny.QUICK, encoder=encoder)
+CASES = tiny.cases(20)
 
 
 @pytest.fixture
-def folder(trained: TrainedModel, tmp_path: Path) -> Path:
-    registry.save(trained, tmp_path / "model", data_hash="abc")
-    return tmp_path / "model"
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_folder, tmp_path / "model")
 
 
-def test_a_saved_model_predicts_exactly_as_the_trained_one(trained: TrainedModel, folder: Path) -> None:
-    assert Predictor(folder).predict(TEXTS) == Predictor.of(trained).predict(TEXTS)
+def test_a_folder_that_is_whole_is_read(folder: Path) -> None:
+    manifest = registry.checked_manifest(folder)
+    assert manifest == registry.read_manifest(folder)
+    assert registry.schema_of(manifest) == tiny.toy_schema()
+    assert set(manifest["files"]) == {"encoder.onnx", "heads.onnx", "tokenizer.json", "heads.safetensors"}
+    assert set(manifest["libraries"]) >= {"python", "onnxruntime", "tokenizers"}
 
 
-def test_the_manifest_says_what_the_model_is(trained: TrainedModel, folder: Path) -> None:
-    manifest = registry.read_manifest(folder)
-    assert manifest["schema"]["sha256"] == tiny.toy_schema().digest
-    assert manifest["heads"] == ["place", "thing", "mood"]
-    assert manifest["config"] == training.as_json(tiny.QUICK)
-    assert manifest["counts"]["train"] == {"place": 80, "thing": 80, "mood": 80}
-    assert manifest["encoder"] == {"name": trained.encoder.name, "sha256": trained.encoder.digest, "is_tuned": False}
-    assert manifest["data_sha256"] == "abc"
-    assert {"accuracy", "majority"} <= manifest["metrics"]["place"].keys()
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.safetensors"]
+@pytest.mark.parametrize("name", ["encoder.onnx", "heads.onnx", "tokenizer.json", "heads.safetensors"])
+@pytest.mark.parametrize("at", [0, -1], ids=["first byte", "last byte"])
+def test_a_changed_byte_in_any_file_is_refused(folder: Path, name: str, at: int) -> None:
+    changed = bytearray((folder / name).read_bytes())
+    changed[at] ^= 1
+    (folder / name).write_bytes(bytes(changed))
+    with pytest.raises(ModelFolderError, match=f"{name} is not the file that was saved: its SHA-256 differs"):
+        registry.checked_manifest(folder)
 
 
-def test_a_changed_file_is_refused(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    changed = bytearray(path.read_bytes())
-    changed[-1] ^= 1
-    path.write_bytes(bytes(changed))
-    with pytest.raises(ModelFolderError, match="is not the file that was saved: its SHA-256 differs"):
-        registry.load(folder)
-
-
-def test_an_encoder_with_other_weights_is_refused(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["encoder"]["sha256"] = "0" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelFolderError, match=r"has other weights than those that .* was trained on"):
-        registry.load(folder)
+@pytest.mark.parametrize("name", ["encoder.onnx", "heads.safetensors", "manifest.json"])
+def test_a_file_that_is_missing_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelFolderError, match=f"{name} cannot be read: No such file"):
+        registry.checked_manifest(folder)
 
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
         pytest.param("{", "is not JSON", id="damaged"),
-        pytest.param("[]", "has format None; this version reads 1", id="another form"),
-        pytest.param('{"format": 2}', "has format 2; this version reads 1", id="newer"),
-        pytest.param('{"format": 1}', "lacks calibration, encoder, files, heads, schema", id="incomplete"),
+        pytest.param("[]", "has format None; this version reads 2", id="another form"),
+        pytest.param('{"format": 1}', "has format 1; this version reads 2", id="older"),
+        pytest.param('{"format": 3}', "has format 3; this version reads 2", id="newer"),
+        pytest.param('{"format": 2}', "lacks calibration, encoder, files, heads, schema", id="incomplete"),
+        pytest.param(
+            '{"format": 2, "calibration": {}, "encoder": {}, "heads": [], "schema": {}, "files": {"heads.onnx": ""}}',
+            "lacks encoder.onnx, tokenizer.json",
+            id="files that are not checked",
+        ),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(folder: Path, manifest: str, message: str) -> None:
     (folder / "manifest.json").write_text(manifest)
     with pytest.raises(ModelFolderError, match=message):
-        registry.load(folder)
+        registry.checked_manifest(folder)
 
 
-def test_a_folder_without_a_model_is_refused(folder: Path) -> None:
-    with pytest.raises(ModelFolderError, match="expected a model folder"):
-        registry.load(folder.parent)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelFolderError, match="cannot be read"):
-        registry.load(folder)
+def test_the_hash_of_a_manifest_changes_with_any_file_that_it_names(folder: Path) -> None:
+    before = registry.manifest_hash(folder)
+    assert before == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "heads.onnx").write_bytes(b"another")
+    old = json.loads((folder / "manifest.json").read_text())
+    registry.write_manifest(folder, {key: old[key] for key in old if key not in ("files", "created_at")})
+    assert registry.manifest_hash(folder) != before
 
 
-def test_a_model_is_never_overwritten_and_leaves_no_draft_behind(trained: TrainedModel, folder: Path) -> None:
-    with pytest.raises(ModelFolderError, match="exists already; models are never overwritten"):
-        registry.save(trained, folder)
-    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+def test_a_draft_takes_its_name_whole_and_can_be_read_by_others(tmp_path: Path) -> None:
+    with registry.draft(tmp_path / "new" / "model") as draft:
+        (draft / "file").write_text("x")
+        assert not (tmp_path / "new" / "model").exists()
+        assert draft.stat().st_mode & 0o077 == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+    assert (tmp_path / "new" / "model").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "new" / "model" / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with registry.draft(tmp_path / "model") as draft:
+            (draft / "file").write_text("x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_never_overwritten(folder: Path) -> None:
+    with (
+        pytest.raises(ModelFolderError, match="exists already; models are never overwritten"),
+        registry.draft(folder),
+    ):
+        pass
+    registry.checked_manifest(folder)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(ModelFolderError, match="model cannot be written: "),
+        registry.draft(tmp_path / "file" / "model"),
+    ):
+        pass
 
 
 def test_the_hash_of_data_does_not_depend_on_its_order() -> None:

@@ -1,0 +1,247 @@
+"""From a trained model to a folder that serves it, and back to go on training.
+
+The folder answers the rows that calibrated the model, and is compared with the model run by torch: where int8 costs too
+much, float32 takes its place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ml import calibration, metrics, pieces, registry, served, spans
+from ml import encoder as encoders
+from ml import model as models
+from ml.cache import Cache
+from ml.encoder import Encoder
+from ml.model import CaseModel
+from ml.progress import OnProgress, Progress, ignore
+from ml.registry import ENCODER, HEAD_WEIGHTS, HEADS, TOKENIZER, TUNED_WEIGHTS, ModelFolderError
+from ml.schema import Schema
+from ml.served import FLOAT32, INT8
+from ml.serving import Predictor
+from ml.training import TrainedModel
+from ml.types import Example, Prediction
+
+MOST_COMPARED = 512  # Held-out rows
+MOST_CHECKED = 8  # Of these, with the folder as it will be served
+LARGEST_ERROR = 0.001  # Mean absolute difference of probabilities there: the same numbers, added in another order
+LARGEST_DROP = 0.01  # Of the main measure of a head
+LARGEST_CHANGE = 0.02  # Mean absolute difference of a head's probabilities
+
+
+def save(
+    trained: TrainedModel, folder: str | Path, *, data_hash: str = "", progress: OnProgress = ignore
+) -> dict[str, Any]:
+    """Write a model folder at once: it is complete, or it is not there.
+
+    Args:
+        folder: a path that does not exist yet.
+        data_hash: what `registry.hash_of` returned for the examples, so that a model can be traced to its data.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ModelFolderError: the folder exists already, or cannot be written.
+    """
+    encoder = trained.encoder
+    with registry.draft(folder) as draft:
+        save_file(
+            {name: value.contiguous() for name, value in trained.network.state_dict().items()}, draft / HEAD_WEIGHTS
+        )
+        if encoder.tuned:
+            state = encoder.network.state_dict()
+            save_file({name: state[name].float().contiguous() for name in encoder.tuned}, draft / TUNED_WEIGHTS)
+        encoder.splitter.tokenizer.save(str(draft / TOKENIZER))
+        export_heads(trained.network, encoder.width, draft / HEADS)
+        compared = trained.held_out[:MOST_COMPARED]
+        texts = [row.text for row in compared]
+        expected = predict(trained, texts)
+        report: dict[str, Any] = {"n": len(compared)}
+        for step, precision in enumerate((INT8, FLOAT32)):
+            progress(Progress("export", step, 2))
+            ready = trained.served if precision == INT8 else served.export(encoder, FLOAT32)
+            answered = predict(trained, texts, encoder=ready)
+            found = compare(trained.schema, compared, expected, answered)
+            report |= {"precision": precision, precision: found}
+            if is_close(found):
+                break
+        shutil.copyfile(served.path_of(ready), draft / ENCODER)
+        manifest = registry.write_manifest(draft, _manifest(trained, data_hash, report))
+        _check(draft, texts[:MOST_CHECKED], answered[:MOST_CHECKED])
+    progress(Progress("export", 2, 2))
+    return manifest
+
+
+def restore(folder: str | Path, *, cache: Cache | None = None) -> tuple[Encoder, CaseModel]:
+    """Read back what a model was made of, to go on training: the encoder as it was tuned, and the heads.
+
+    Raises:
+        ModelFolderError: a file is missing or was changed, or the encoder that was tuned has other weights here.
+        encoder.EncoderError: the encoder is not on this machine.
+    """
+    place = Path(folder)
+    manifest = registry.checked_manifest(place)
+    reading = manifest["encoder"]
+    encoder = encoders.load(reading["name"], cache=cache)
+    if encoder.digest != reading["base_sha256"]:
+        raise ModelFolderError(f"encoder {encoder.name!r} has other weights than those that {place} was trained on")
+    schema = registry.schema_of(manifest)
+    network = CaseModel([schema.head(key) for key in manifest["heads"]], encoder.width)
+    try:
+        network.load_state_dict(load_file(place / HEAD_WEIGHTS))
+        if TUNED_WEIGHTS in manifest["files"]:
+            encoder = encoder.tuned_with(load_file(place / TUNED_WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as exc:
+        raise ModelFolderError(f"the weights in {place} do not fit the manifest beside them") from exc
+    return encoder, network.eval()
+
+
+def predict(trained: TrainedModel, texts: Sequence[str], *, encoder: Encoder | None = None) -> list[Prediction]:
+    """Answer texts with a trained model as torch runs it, or on what another encoder gives."""
+    if not texts:
+        return []
+    network, schema = trained.network, trained.schema
+    logits: dict[str, Any] = {
+        head.key: np.zeros((len(texts), len(models.outputs_of(head))))
+        for head in network.heads
+        if head.kind in models.POOLED
+    }
+    logits |= {key: [None] * len(texts) for key in network.tagged_keys}
+    words: list[Any] = [None] * len(texts)
+    for batch in (encoder or trained.encoder).batches(texts):
+        firsts, shapes = models.word_inputs([texts[row] for row in batch.rows], batch.pieces)
+        with torch.inference_mode():
+            scores = network(batch.tokens, batch.mask, firsts, shapes)
+        for at, row in enumerate(batch.rows):
+            words[row] = batch.pieces[at].words
+            for key, values in scores.pooled.items():
+                logits[key][row] = values[0, at].double().numpy()
+            for key, values in scores.tags.items():
+                logits[key][row] = values[at, : len(words[row])].double().numpy()
+    return calibration.predictions(schema, logits, trained.calibration, words=words)
+
+
+def compare(
+    schema: Schema, rows: Sequence[Example], expected: Sequence[Prediction], found: Sequence[Prediction]
+) -> dict[str, dict[str, float]]:
+    """Compare what an export answers with what the model itself does.
+
+    Returns:
+        For each head `n`, the labelled rows, `drop`, by how much the main measure fell, and `change`, the mean absolute
+        difference of its probabilities (0 for heads of spans, which have none).
+    """
+    before, after = metrics.evaluate(schema, rows, expected), metrics.evaluate(schema, rows, found)
+    main = {key: metrics.main_metric(schema.head(key)) for key in before}
+    return {
+        key: {
+            "n": before[key]["n"],
+            "drop": before[key][name] - after[key][name],
+            "change": _change(key, expected, found),
+        }
+        for key, name in main.items()
+    }
+
+
+def is_close(compared: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether an export is as good as the model.
+
+    No head may fall by more than 0.01, or by one case where there are so few that one weighs more, and its
+    probabilities may not change by more than 0.02 on average.
+    """
+    return all(
+        found["drop"] <= max(LARGEST_DROP, 1 / found["n"]) and found["change"] <= LARGEST_CHANGE
+        for found in compared.values()
+    )
+
+
+def export_heads(network: CaseModel, width: int, path: Path) -> None:
+    """Write the heads as an ONNX graph: tokens, mask, firsts and shapes to scores and attention by head."""
+    heads = _Heads(network).eval()
+    given = (
+        torch.zeros(2, 2 * pieces.ROUND, width),
+        torch.ones(2, 2 * pieces.ROUND, dtype=torch.bool),
+        torch.zeros(2, 3, dtype=torch.long),
+        torch.zeros(2, 3, spans.N_SHAPES),
+    )
+    names = ["tokens", "mask", "firsts", "shapes"] if network.tagged_keys else ["tokens", "mask"]
+    axes: dict[str, dict[int, str]] = {name: {0: "cases", 1: "pieces"} for name in names[:2]}
+    axes |= {name: {0: "cases", 1: "words"} for name in names[2:]}
+    axes |= {name: {0: "cases"} for name in heads.output_names}
+    axes |= {name: {0: "cases", 1: "phrases"} for name in heads.output_names if name.startswith("attention.")}
+    axes |= {f"scores.{key}": {0: "cases", 1: "words"} for key in network.tagged_keys}
+    served.to_onnx(heads, given[: len(names)], path, names, heads.output_names, axes)
+
+
+class _Heads(nn.Module):
+    """A network of one copy that gives plain tensors, in the order of `output_names`."""
+
+    def __init__(self, network: CaseModel) -> None:
+        super().__init__()
+        self.network = network
+        self.output_names = [
+            *(f"scores.{key}" for key in network.pooled_keys),
+            *(f"attention.{key}" for key in network.pooled_keys),
+            *(f"scores.{key}" for key in network.tagged_keys),
+        ]
+
+    def forward(self, *given: Tensor) -> list[Tensor]:
+        scores = self.network(*given)
+        pooled = [*scores.pooled.values(), *scores.attention.values()]
+        return [*(values[0] for values in pooled), *scores.tags.values()]
+
+
+def _check(folder: Path, texts: Sequence[str], expected: Sequence[Prediction]) -> None:
+    """Answer a few texts with a folder that was just written, and compare.
+
+    Raises:
+        ModelFolderError: it answers otherwise than the model that it was written from.
+    """
+    found = Predictor(folder).predict(texts)
+    for key in expected[0] if expected else ():
+        if (change := _change(key, expected, found)) > LARGEST_ERROR:
+            raise ModelFolderError(f"the exported head {key} is off by {change:.4f}; expected at most {LARGEST_ERROR}")
+
+
+def _change(key: str, expected: Sequence[Prediction], found: Sequence[Prediction]) -> float:
+    pairs = [
+        (one[key].probabilities or {}, other[key].probabilities or {})
+        for one, other in zip(expected, found, strict=True)
+    ]
+    changes = [abs(one[label] - other[label]) for one, other in pairs for label in one]
+    return float(np.mean(changes)) if changes else 0.0
+
+
+def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    schema, encoder = trained.schema, trained.encoder
+    return {
+        "schema": registry.named(schema),
+        "heads": trained.network.keys,
+        "config": trained.config.as_json(),
+        "epochs": trained.epochs,
+        "encoder": {
+            "name": encoder.name,
+            "base_sha256": encoder.base_digest,
+            "sha256": encoder.digest,
+            "is_tuned": bool(encoder.tuned),
+            "max_tokens": encoder.splitter.max_tokens,
+            "pad": encoder.pad,
+            "pooling": "pieces",
+            "normalising": "none",
+        },
+        "export": report,
+        "data_sha256": data_hash,
+        "counts": trained.counts,
+        "faults": trained.faults,
+        "metrics": trained.metrics,
+        "calibration": {key: found.as_json() for key, found in trained.calibration.items()},
+    }
