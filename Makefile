@@ -5,6 +5,7 @@ VENV = .venv
 LABEL_STUDIO_VENV = .venv-label-studio
 PYTEST = $(VENV)/bin/python -m pytest
 ARGS =
+DATA = ../shared/data
 
 # Label Studio is installed unless another one is named.
 APP = $(VENV)/installed $(if $(LABEL_STUDIO_URL),,$(LABEL_STUDIO_VENV)/installed)
@@ -19,7 +20,7 @@ CHECKS = lint layout types imports migrations test
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,16 @@ check: development ## Run what CI runs: every check, then every test
 		$(MAKE) --no-print-directory $$step || exit 1; \
 		echo "== $$step took $$(($$(date +%s) - begun)) s"; \
 	done
+
+# Cases of DATA, or else those of the demo; ARGS="--rounds 1" is quick and rough
+bench: development ## Compare speed with the reference path; DATA=FOLDER holds helpline_cases.jsonl
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	if [ -f "$(DATA)/helpline_cases.jsonl" ]; then \
+		$(VENV)/bin/python -m webapp.casefiles "$(DATA)/helpline_cases.jsonl" --out "$$folder/helpline_demo.jsonl"; \
+	else \
+		$(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null; \
+	fi && \
+	$(VENV)/bin/python -m ml bench --data "$$folder/helpline_demo.jsonl" $(ARGS)
 
 format: development ## Format the code and sort its imports
 	@$(VENV)/bin/ruff check --fix-only .

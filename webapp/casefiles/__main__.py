@@ -1,0 +1,39 @@
+"""Turn a file of cases into what `python -m ml` reads: `python -m webapp.casefiles FILE --out FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ml import examples, schema
+from webapp.casefiles import rows
+from webapp.casefiles.columns import Columns
+from webapp.errors import UnreadableFile
+
+MAX_BYTES = 2**30
+
+
+def main() -> int:
+    """Read the arguments, write the rows that have a text, and tell what is wrong with the others."""
+    parser = argparse.ArgumentParser(prog="python -m webapp.casefiles", description="Write cases as Example JSONL.")
+    parser.add_argument("file", type=Path, help="a JSONL, JSON or CSV file of cases")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
+    arguments = parser.parse_args()
+    columns = Columns(schema.load(arguments.schema), {})
+    found = []
+    try:
+        for row in rows.read(arguments.file, max_bytes=MAX_BYTES):
+            example, faults = columns.read(row.number, row.values or {}, source=arguments.file.stem)
+            found += [example] if example else []
+            for message in [row.problem] if row.problem else [fault.message for fault in faults]:
+                sys.stderr.write(f"row {row.number}: {message}\n")
+    except UnreadableFile as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 2
+    arguments.out.write_text("".join(f"{examples.write(example)}\n" for example in found), encoding="utf-8")
+    return 0
+
+
+sys.exit(main())
