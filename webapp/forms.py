@@ -13,7 +13,7 @@ from ml.schema import Head, Kind
 from ml.types import Labels
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
-from webapp.models import Prediction, Schema
+from webapp.models import Prediction, Profile, Schema
 from webapp.queries.casepage import CasePage, HeadView
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
@@ -113,6 +113,12 @@ class ImportForm(forms.Form):
             return parse_mapping(line for line in self.cleaned_data["mapping"].splitlines() if line.strip())
         except UnreadableFile as exc:
             raise forms.ValidationError(str(exc)) from exc
+
+
+class RetrainForm(forms.Form):
+    """How much a training learns."""
+
+    profile = forms.ChoiceField(choices=Profile.choices)
 
 
 class PromotionForm(forms.Form):

@@ -16,7 +16,7 @@ from django.utils import timezone
 from webapp import tasks
 from webapp.actions import audit
 from webapp.errors import NotEnoughLabels, RunInProgress
-from webapp.models import Evaluation, Label, ModelVersion, Run, RunState, Schema, Snapshot
+from webapp.models import Evaluation, Label, ModelVersion, Profile, Run, RunState, Schema, Snapshot
 from webapp.models.learning import OPEN_RUN_STATES
 from webapp.queries import schemas
 
@@ -29,7 +29,7 @@ class Cancelled(Exception):
     """The run was cancelled, or failed by the reaper, while it trained."""
 
 
-def request(schema: Schema, *, by: User | None = None, profile: str = "fast", seed: int = 0) -> Run:
+def request(schema: Schema, *, by: User | None = None, profile: str = Profile.FAST, seed: int = 0) -> Run:
     """Queue a training.
 
     Raises:

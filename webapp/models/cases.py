@@ -90,7 +90,10 @@ class Case(models.Model):
 
 
 class CaseText(models.Model):
-    """The text of a case, and nothing else."""
+    """The text of a case, and nothing else.
+
+    Whoever erases one must also have `ml.cache.Cache` forget its `text_hash`: vectors tell much of a text.
+    """
 
     case = models.OneToOneField(Case, on_delete=models.CASCADE, primary_key=True, related_name="stored_text")
     text = models.TextField()

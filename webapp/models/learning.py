@@ -109,6 +109,13 @@ class SnapshotRow(models.Model):
         return f"case {self.case_id} in snapshot {self.snapshot_id}"
 
 
+class Profile(models.TextChoices):
+    """How much a run learns; see `ml.config`."""
+
+    FAST = "fast", "fast: seconds to a minute; heads only"
+    FULL = "full", "full: minutes to hours; tunes the encoder too"
+
+
 class RunState(models.TextChoices):
     """How far a run has come."""
 
@@ -127,7 +134,7 @@ class Run(models.Model):
 
     schema = models.ForeignKey(Schema, on_delete=models.PROTECT, related_name="runs")
     schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT)
-    profile = models.CharField(max_length=10, default="fast")
+    profile = models.CharField(max_length=10, default=Profile.FAST)
     seed = models.PositiveIntegerField(default=0)
     state = models.CharField(max_length=10, choices=RunState, default=RunState.QUEUED)
     progress = models.JSONField(default=dict)
@@ -161,7 +168,7 @@ class Evaluation(models.Model):
 
     version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="evaluations")
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="evaluations")
-    heads = models.JSONField()  # Head -> n, accuracy or micro_f1, macro_f1, majority, ece
+    heads = models.JSONField()  # Head -> what `metrics.evaluate` tells of it
     compared_with = models.ForeignKey(ModelVersion, on_delete=models.SET_NULL, null=True, related_name="+")  # Champion
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ml.policy import FlagKind
@@ -28,17 +28,18 @@ class Option:
     @property
     def percent(self) -> str:
         """The probability as people read it."""
-        return "" if self.probability is None else wording.percent(self.probability)
+        return _percent(self.probability)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One criterion of a rubric with its answer: "yes", "no", "na" or none yet."""
+    """One criterion of a rubric with its answer: "yes", "no", "na" or none yet; `percent` is how probable a yes is."""
 
     key: str
     name: str
     definition: str
     value: str
+    percent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class SpanView:
     value: str  # "start:end:label", as the form sends it
     name: str
     words: str
+    confidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,10 @@ class HeadView:
     groups: tuple[tuple[str, tuple[Mark, ...]], ...]
     spans: tuple[SpanView, ...]
     confidence: str
-    is_guess: bool
-    is_labelled: bool
-    is_required: bool
     is_none: bool  # A `choices` head that was answered with no label at all
+    is_guess: bool = False  # By a version that was not trained
+    is_labelled: bool = False
+    is_required: bool = False
 
     @property
     def likely(self) -> tuple[Option, ...]:
@@ -108,13 +110,22 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
     labels = {} if is_blind else {label.head: label for label in case.labels.all()}
     shown = None if is_blind else case.current_prediction
     said = shown.heads if shown else {}
+    is_guess = shown is not None and not shown.version.is_trained
     flags = wording.told(case.flags.filter(resolved_at=None), blind=is_blind)
     routing = schemas.policy(case.schema).parsed.thresholds
     text = case.stored_text.text
     views = []
     for head in schema.heads:
         answer = _answer(head, labels.get(head.key), said.get(head.key), chosen)
-        views.append(_view(head, answer, said.get(head.key), labels.get(head.key), text, head.key in routing))
+        view = _view(head, answer, said.get(head.key), text)
+        views.append(
+            replace(
+                view,
+                is_guess=is_guess and head.key in said,
+                is_labelled=head.key in labels,
+                is_required=head.key in routing,
+            )
+        )
     spans = [span for view in views for span in view.spans]
     history = case.annotations.select_related("annotator").order_by("-id")
     return CasePage(
@@ -138,19 +149,15 @@ def _answer(head: Head, label: Label | None, said: dict[str, Any] | None, chosen
     return said["answer"] if said else None
 
 
-def _view(
-    head: Head, answer: Any, said: dict[str, Any] | None, label: Label | None, text: str, is_required: bool
-) -> HeadView:
-    confidence = said.get("confidence") if said else None
+def _view(head: Head, answer: Any, said: dict[str, Any] | None, text: str) -> HeadView:
+    found = said or {}
+    probabilities = found.get("probabilities") or {}
     return HeadView(
         head=head,
-        options=_options(head, answer, (said or {}).get("probabilities") or {}),
-        groups=_groups(head, answer or {}) if head.kind == Kind.RUBRIC else (),
+        options=_options(head, answer, probabilities),
+        groups=_groups(head, answer or {}, probabilities) if head.kind == Kind.RUBRIC else (),
         spans=_spans(head, answer or [], text) if head.kind == Kind.SPANS else (),
-        confidence="" if confidence is None else wording.percent(confidence),
-        is_guess=said is not None and confidence is None,
-        is_labelled=label is not None,
-        is_required=is_required,
+        confidence=_percent(found.get("confidence")),
         is_none=answer == [],
     )
 
@@ -175,7 +182,9 @@ def _options(head: Head, answer: Any, probabilities: dict[str, float]) -> tuple[
     return tuple(options)
 
 
-def _groups(head: Head, answer: dict[str, dict[str, bool | None]]) -> tuple[tuple[str, tuple[Mark, ...]], ...]:
+def _groups(
+    head: Head, answer: dict[str, dict[str, bool | None]], probabilities: dict[str, float]
+) -> tuple[tuple[str, tuple[Mark, ...]], ...]:
     words = {True: "yes", False: "no", None: "na"}
     return tuple(
         (
@@ -186,6 +195,7 @@ def _groups(head: Head, answer: dict[str, dict[str, bool | None]]) -> tuple[tupl
                     criterion.name,
                     criterion.definition,
                     words[answer[group.key][criterion.key]] if criterion.key in answer.get(group.key, {}) else "",
+                    _percent(probabilities.get(f"{group.key}.{criterion.key}")),
                 )
                 for criterion in group.criteria
             ),
@@ -200,9 +210,14 @@ def _spans(head: Head, answer: list[dict[str, Any]], text: str) -> tuple[SpanVie
             f"{span['start']}:{span['end']}:{span['label']}",
             head.name_of(span["label"]),
             text[span["start"] : span["end"]],
+            _percent(span.get("confidence")),
         )
         for span in answer
     )
+
+
+def _percent(probability: float | None) -> str:
+    return "" if probability is None else wording.percent(probability)
 
 
 def _turns(text: str, spans: list[SpanView]) -> list[Turn]:

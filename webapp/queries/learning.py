@@ -6,11 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ml import metrics
-from ml.schema import Head
+from ml.schema import Head, Kind
 from webapp.models import Evaluation, ModelVersion, Promotion, Run, Schema
-from webapp.queries import schemas
+from webapp.queries import schemas, wording
 
 SHOWN_LATER = 10  # Measurements on a version's page
+MEASURES = {
+    Kind.CHOICE: "accuracy",
+    Kind.CHOICES: "micro F1",
+    Kind.SPANS: "micro F1 of spans",
+    Kind.RUBRIC: "accuracy of criteria",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +31,31 @@ class Comparison:
     interval: tuple[float, float] | None  # Of the challenger, 95%
     majority: float
     ece: float | None
+    ece_interval: tuple[float, float] | None  # 95%
+    ece_perfect: float | None  # What confidences that are true would show on so few cases
 
     @property
     def difference(self) -> float | None:
         """How much better the challenger is; None without a champion."""
         return None if self.champion is None else self.challenger - self.champion
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What serving a head in one precision costs it, against the model as it was trained."""
+
+    head: str
+    drop: float  # Of its main measure
+    change: float | None  # Mean absolute difference of its probabilities; spans have none
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """In which precision a version answers, and what int8 costs or would have cost."""
+
+    precision: str
+    n: int
+    costs: tuple[Cost, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +124,44 @@ def measured_later(version: ModelVersion) -> list[tuple[Evaluation, list[Compari
     ]
 
 
+def served(version: ModelVersion) -> Served | None:
+    """Return how a version is served; None where its manifest does not tell."""
+    export = version.manifest.get("export")
+    if export is None:
+        return None
+    heads = version.schema_version.parsed.heads
+    costs = tuple(
+        Cost(head.name, found["drop"], None if head.kind == Kind.SPANS else found["change"])
+        for head in heads
+        if (found := export["int8"].get(head.key))
+    )
+    return Served(export["precision"], export["n"], costs)
+
+
+def faults(version: ModelVersion) -> list[str]:
+    """Return in words how many spans of each head could not be learnt from, and why."""
+    heads = version.schema_version.parsed.by_key
+    found = []
+    for key, counts in version.manifest.get("faults", {}).items():
+        why = ", ".join(f"{counts[name]} {words}" for name, words in wording.SPAN_FAULTS.items() if counts.get(name))
+        if why and key in heads:
+            found.append(f"{heads[key].name}: {why}")
+    return found
+
+
 def _row(head: Head, found: dict[str, Any], other: dict[str, Any] | None) -> Comparison:
-    metric = "accuracy" if "accuracy" in found else "micro_f1"
+    metric = metrics.main_metric(head)
     return Comparison(
         head=head.name,
-        metric="accuracy" if metric == "accuracy" else "micro F1",
+        metric=MEASURES[head.kind],
         n=found["n"],
         challenger=found[metric],
-        interval=metrics.accuracy_interval(found[metric], found["n"]) if metric == "accuracy" else None,
+        interval=metrics.accuracy_interval(found[metric], found["n"]) if head.kind == Kind.CHOICE else None,
         champion=other[metric] if other else None,
         majority=found["majority"],
         ece=found.get("ece"),
+        ece_interval=found.get("ece_interval"),
+        ece_perfect=found.get("ece_perfect"),
     )
 
 

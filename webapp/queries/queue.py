@@ -70,7 +70,7 @@ def _rows(cases: list[Case]) -> list[QueueRow]:
         held = case.held_by.get_username() if case.held_by and case.is_held else ""
         doubted = {flag.head for flag in flags[case.pk]} if case.current_prediction and not case.is_audit else set()
         answers = tuple(
-            head.name_of(str(case.current_prediction.heads[head.key]["answer"]))
+            wording.answer(head, case.current_prediction.heads[head.key]["answer"])
             for head in schema.heads
             if head.key in doubted and case.current_prediction and head.key in case.current_prediction.heads
         )

@@ -1,15 +1,16 @@
-"""Saying in a sentence why a case is shown."""
+"""Saying in words why a case is shown, and what numbers mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 from django.utils.timesince import timesince
 
 from ml.policy import FlagKind
-from ml.schema import Schema
+from ml.schema import Head, Kind, Schema
 from webapp.models import Flag
 
 # Tells nothing of what the model answered, and so may be shown with a case that is audited blind
@@ -24,6 +25,29 @@ ORDER = (
     FlagKind.UNTRAINED,
     FlagKind.AUDIT,
 )
+
+MINUTE, HOUR = 60, 3600  # Seconds
+
+# What a training does in each phase of `ml.progress.Progress`, and what it counts
+PHASES = {
+    "snapshot": ("freezing the labels to learn from", ""),
+    "encode": ("reading the texts", "texts"),
+    "train": ("training the heads", "rounds"),
+    "lower layers": ("reading the texts with the layers that stay as they are", "texts"),
+    "tune": ("tuning the encoder", "steps"),
+    "export": ("saving the model, and comparing what is served with what was trained", ""),
+    "predict": ("measuring on cases that it did not learn from", "texts"),
+    "definitions": ("comparing with the label definitions", "texts"),
+}
+MAY_END_EARLY = ("train", "tune")  # Once cases that are held out show that it gets no better
+
+SPAN_FAULTS = {  # As `ml.spans.SpanFaults` names them
+    "empty": "without a word",
+    "duplicate": "marked twice",
+    "overlapping": "overlapping another",
+    "misaligned": "ending inside a word",
+    "unknown": "of a label that the schema does not have",
+}
 
 
 def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
@@ -54,6 +78,39 @@ def percent(probability: float) -> str:
     return f"{probability * 100:.0f}%"
 
 
+def duration(seconds: float) -> str:
+    """Return a time to wait as people say it: "about 3 minutes"."""
+    if seconds < MINUTE:
+        return "less than a minute"
+    unit, length = ("hour", HOUR) if seconds >= HOUR else ("minute", MINUTE)
+    count = round(seconds / length)
+    return f"about {count} {unit}{'' if count == 1 else 's'}"
+
+
+def progress(found: Mapping[str, Any]) -> str:
+    """Return how far a run is: "reading the texts, 120 of 580 texts; about 2 minutes left of this step"."""
+    doing, unit = PHASES.get(found["phase"], (found["phase"], "steps"))
+    counted = f", {found['done']} of {found['total']} {unit}" if unit else ""
+    if (left := found.get("seconds_left")) is None:
+        return f"{doing}{counted}"
+    most = "at most " if found["phase"] in MAY_END_EARLY and left >= MINUTE else ""
+    return f"{doing}{counted}; {most}{duration(left)} left of this step"
+
+
+def answer(head: Head, found: Any) -> str:
+    """Return one answer of a head in a few words."""
+    match head.kind:
+        case Kind.CHOICE:
+            return head.name_of(found)
+        case Kind.CHOICES:
+            return ", ".join(head.name_of(key) for key in found) or f"{head.name}: none"
+        case Kind.SPANS:
+            return f"{head.name}: {len(found)}"
+        case Kind.RUBRIC:
+            marks = [mark for group in found.values() for mark in group.values() if mark is not None]
+            return f"{head.name}: {sum(marks)} of {len(marks)} yes"
+
+
 def _part(schema: Schema, flag: Flag) -> str:
     head = schema.by_key.get(flag.head)
     name = head.name if head else flag.head
@@ -66,7 +123,7 @@ def _part(schema: Schema, flag: Flag) -> str:
             return f"urgent {percent(facts['probability'])}"
         case FlagKind.LOW_CONFIDENCE if head is not None:
             likely = facts.get("likely", [])
-            if len(likely) == 2:
+            if len(likely) == 2 and head.kind == Kind.CHOICE:  # Labels of other kinds do not exclude each other
                 (first, p), (second, q) = likely
                 return f"{p * 100:.0f}/{q * 100:.0f} between {head.name_of(first)} and {head.name_of(second)}"
             return f"{name} unsure ({percent(facts['confidence'])})"

@@ -9,9 +9,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp.actions import promotions, runs
 from webapp.errors import CaseloopError
-from webapp.forms import PromotionForm
-from webapp.models import ModelKind, ModelVersion, Run, Schema
-from webapp.queries import learning
+from webapp.forms import PromotionForm, RetrainForm
+from webapp.models import ModelKind, ModelVersion, Profile, Run, Schema
+from webapp.queries import learning, wording
 from webapp.queries.schemas import champion
 from webapp.roles import STAFF, Role, allow, person_of, roles_of
 
@@ -20,8 +20,13 @@ from webapp.roles import STAFF, Role, allow, person_of, roles_of
 @allow(*STAFF)
 def overview(request: HttpRequest) -> HttpResponse:
     """Show, schema by schema, the version in use, the runs and the ledger."""
-    is_admin = Role.ADMIN in roles_of(request.user)
-    return render(request, "models.html", {"rows": learning.overview(), "is_admin": is_admin, "title": "Models"})
+    context = {
+        "rows": learning.overview(),
+        "profiles": Profile,
+        "is_admin": Role.ADMIN in roles_of(request.user),
+        "title": "Models",
+    }
+    return render(request, "models.html", context)
 
 
 @require_POST
@@ -29,8 +34,12 @@ def overview(request: HttpRequest) -> HttpResponse:
 def retrain(request: HttpRequest, schema: str) -> HttpResponse:
     """Queue a training."""
     row = get_object_or_404(Schema, name=schema)
+    form = RetrainForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"Choose how much to learn: {' or '.join(Profile.values)}.")
+        return redirect("models")
     try:
-        run = runs.request(row, by=person_of(request))
+        run = runs.request(row, by=person_of(request), profile=form.cleaned_data["profile"])
     except CaseloopError as exc:
         messages.error(request, str(exc))
         return redirect("models")
@@ -43,11 +52,14 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one run; its middle is fetched again while it is open."""
     run = get_object_or_404(Run.objects.select_related("schema", "version", "requested_by"), pk=pk)
     template = "run_progress.html" if request.htmx else "run.html"  # type: ignore[attr-defined]
-    return render(
-        request,
-        template,
-        {"run": run, "is_admin": Role.ADMIN in roles_of(request.user), "title": f"Run {run.pk}"},
-    )
+    context = {
+        "run": run,
+        "profile": Profile(run.profile).label,
+        "progress": wording.progress(run.progress) if run.progress else "",
+        "is_admin": Role.ADMIN in roles_of(request.user),
+        "title": f"Run {run.pk}",
+    }
+    return render(request, template, context)
 
 
 @require_POST
@@ -73,6 +85,8 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "other": other,
         "rows": rows,
         "later": learning.measured_later(version),
+        "served": learning.served(version),
+        "faults": learning.faults(version),
         "is_champion": champion(version.schema) == version,
         "is_admin": Role.ADMIN in roles_of(request.user),
         "title": f"Version {version.number}",

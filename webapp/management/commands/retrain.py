@@ -1,4 +1,4 @@
-"""manage.py retrain [--schema NAME] [--wait]"""
+"""manage.py retrain [--schema NAME] [--profile fast|full] [--wait]"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.actions import runs
 from webapp.errors import CaseloopError
-from webapp.models import Run, RunState, Schema
+from webapp.models import Profile, Run, RunState, Schema
 
 
 class Command(BaseCommand):
@@ -18,8 +18,9 @@ class Command(BaseCommand):
     help = "Train a new version from the labels as they stand; the training worker does it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the schema, and whether to wait."""
+        """Take the schema, how much to learn, and whether to wait."""
         parser.add_argument("--schema", default="helpline")
+        parser.add_argument("--profile", choices=Profile.values, default=Profile.FAST, help="; ".join(Profile.labels))
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
 
@@ -30,7 +31,7 @@ class Command(BaseCommand):
             known = ", ".join(Schema.objects.values_list("name", flat=True)) or "none yet; import cases first"
             raise CommandError(f"schema is {options['schema']!r}; expected one of {known}")
         try:
-            run = runs.request(schema, seed=options["seed"])
+            run = runs.request(schema, profile=options["profile"], seed=options["seed"])
         except CaseloopError as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(f"run {run.pk} is queued")
