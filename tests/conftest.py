@@ -18,9 +18,9 @@ from django.test import Client
 
 from ml.types import Example, HeadPrediction, Prediction
 from webapp import worker
-from webapp.actions import imports, people, predictions, runs, schemas
+from webapp.actions import imports, people, predictions, runs, schemas, submissions
 from webapp.actions.submissions import External, Submission
-from webapp.models import Annotator, AnnotatorKind, Case, ModelVersion, Origin, Run, Schema
+from webapp.models import Annotation, Annotator, AnnotatorKind, Case, ModelVersion, Origin, Run, Schema
 from webapp.queries import schemas as in_force
 from webapp.roles import Role
 
@@ -100,6 +100,23 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     monkeypatch.setattr(celery.Task, "apply_async", note)
     return messages
+
+
+@pytest.fixture
+def case(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
+    """A case that is with annotators, since the model is unsure of it."""
+    import_rows(helpline, {"id": "1", "text": "She is hungry, says Amina."})
+    return predict(trained_version(helpline), "1", helpline_prediction(sure=0.6))
+
+
+@pytest.fixture
+def say(helpline: Schema, case: Case) -> Callable[..., Annotation | None]:
+    """Let an annotator submit answers on that case."""
+
+    def record(by: str, answers: dict[str, Any], **changes: Any) -> Annotation | None:
+        return submissions.record(case, submission(helpline, by, answers, **changes))
+
+    return record
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
@@ -26,21 +25,6 @@ from webapp.models import Annotation, Case, CaseState, Label, Origin, Schema
 from webapp.roles import Role
 
 ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
-
-
-@pytest.fixture
-def case(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
-    """A case that is with annotators, since the model is unsure of it."""
-    import_rows(helpline, {"id": "1", "text": "She is hungry, says Amina."})
-    return predict(trained_version(helpline), "1", helpline_prediction(sure=0.6))
-
-
-@pytest.fixture
-def say(helpline: Schema, case: Case) -> Callable[..., Annotation | None]:
-    def record(by: str, answers: dict[str, Any], **changes: Any) -> Annotation | None:
-        return submissions.record(case, submission(helpline, by, answers, **changes))
-
-    return record
 
 
 def labels_of(case: Case) -> dict[str, tuple[Any, str]]:

@@ -11,7 +11,7 @@ from ml.answers import Problem
 from ml.policy import FlagKind
 from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
 from webapp.actions import reviews, submissions
-from webapp.models import Annotation, Case, CaseState, Schema
+from webapp.models import Case, CaseState
 from webapp.queries import queue
 from webapp.roles import Role
 
@@ -19,21 +19,6 @@ ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority":
 URGENT = ANSWERS | {"priority": "1"}
 CALLED_URGENT = (FlagKind.URGENT, "priority", {"by": "annotator", "label": "1"})
 SURE = helpline_prediction(sure=0.9)
-
-
-@pytest.fixture
-def case(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
-    """A case that is with annotators, since the model is unsure of it."""
-    import_rows(helpline, {"id": "1", "text": "She is hungry, says Amina."})
-    return predict(trained_version(helpline), "1", helpline_prediction(sure=0.6))
-
-
-@pytest.fixture
-def say(helpline: Schema, case: Case) -> Callable[..., Annotation | None]:
-    def record(by: str, answers: dict[str, Any], **changes: Any) -> Annotation | None:
-        return submissions.record(case, submission(helpline, by, answers, **changes))
-
-    return record
 
 
 @pytest.fixture
