@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ml import model as models
 from ml import spans
 from ml.config import TrainConfig
-from ml.encoder import Encoder, mean_of
+from ml.encoder import Encoder, fastest_dtype, mean_of
 from ml.held_out import HeldOut, Outcome, Tags, Watch
 from ml.model import CaseModel
 from ml.pieces import Pieces
@@ -221,8 +221,10 @@ def _tagging_loss(
     network: CaseModel, cases: Cases, tagged: Sequence[SpanTarget], rows: Tensor, learns: Tensor
 ) -> Tensor:
     network.taggers.train()
-    scores = network.tag(*cases.word_batch(rows.tolist()))
-    return torch.stack([target.loss(scores[target.head.key], rows.tolist(), learns) for target in tagged]).sum()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
+        scores = network.tag(*cases.word_batch(rows.tolist()))
+    losses = [target.loss(scores[target.head.key].float(), rows.tolist(), learns) for target in tagged]
+    return torch.stack(losses).sum()
 
 
 def _scored(

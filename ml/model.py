@@ -88,7 +88,8 @@ class SpanHead(nn.Module):
 
     def __init__(self, width: int, n_labels: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(3 * (width + N_SHAPES), TAGGER_WIDTH)
+        self.around = nn.Linear(width + N_SHAPES, 3 * TAGGER_WIDTH, bias=False)
+        self.bias = nn.Parameter(torch.zeros(TAGGER_WIDTH))
         self.output = nn.Linear(TAGGER_WIDTH, 1 + 2 * n_labels)
         self.dropout = nn.Dropout(0.1)
 
@@ -96,10 +97,10 @@ class SpanHead(nn.Module):
         """Score the tags of `ml.spans`: words (B, N, W), shapes (B, N, S) to (B, N, 1 + 2 C)."""
         is_word = shapes.amax(dim=2, keepdim=True) > 0  # Every word has a shape; where a text has ended there is none
         known = torch.cat([words * is_word, shapes], dim=2)
-        nothing = torch.zeros_like(known[:, :1])
-        before, after = torch.cat([nothing, known[:, :-1]], dim=1), torch.cat([known[:, 1:], nothing], dim=1)
-        around = self.dropout(torch.cat([before, known, after], dim=2))
-        scores: Tensor = self.output(self.dropout(self.hidden(around).relu()))
+        before, own, after = self.around(known).chunk(3, dim=2)
+        nothing = torch.zeros_like(own[:, :1])
+        hidden = own + torch.cat([nothing, before[:, :-1]], dim=1) + torch.cat([after[:, 1:], nothing], dim=1)
+        scores: Tensor = self.output(self.dropout((hidden + self.bias).relu()))
         return scores
 
 
