@@ -30,6 +30,7 @@ WINDOW = 8  # Word pieces of a phrase; for likeness 16, 32 and 64 measured worse
 STEP = WINDOW // 2
 ROUND = WINDOW  # Texts are padded to a multiple of this many word pieces, so that the model finds whole phrases
 OVERLAP = 64  # Word pieces that neighbouring windows share: each keeps at least half of it as context at its ends
+GAPS = " a  a\n\n a\t a "  # Tokenizers of bytes make words of the white space in it too
 TEXTS_AT_ONCE = 256  # Texts that are cut into word pieces together
 
 
@@ -76,6 +77,8 @@ class Splitter:
         bare = self.tokenizer.encode("a").special_tokens_mask
         self._before = bare.index(0)  # Special pieces at the beginning, as [CLS]
         self._after = len(bare) - len(bare[: self._before]) - bare.count(0)
+        gaps = self.tokenizer.encode(GAPS)
+        self._tells_space = any(GAPS[start:end].isspace() for start, end in gaps.offsets)
         self.overlap = min(OVERLAP, max_tokens // 4)
 
     @classmethod
@@ -88,7 +91,8 @@ class Splitter:
         found = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = list(texts[start : start + TEXTS_AT_ONCE])
-            found += [_pieces(*one) for one in zip(self.tokenizer.encode_batch(part), part, strict=True)]
+            for encoding, text in zip(self.tokenizer.encode_batch(part), part, strict=True):
+                found.append(_pieces(encoding, text, tells_space=self._tells_space))
         return found
 
     def windows(self, batch: Sequence[Pieces], *, pad: int = 0, pooling: str = "pieces") -> Windows:
@@ -174,17 +178,16 @@ def batches(pieces: Sequence[Pieces], most_tokens: int) -> Iterator[list[int]]:
         start += size
 
 
-def _pieces(encoding: Any, text: str) -> Pieces:
+def _pieces(encoding: Any, text: str, *, tells_space: bool) -> Pieces:
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    # Tokenizers of bytes make words of white space too
-    is_said = [bool(text[start:end].strip()) for start, end in offsets]
-    words_of = zip(encoding.word_ids, is_said, strict=True)
-    spoken = np.array([word if word is not None and said else -1 for word, said in words_of], dtype=np.int64)
+    spoken = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
+    if tells_space:
+        spoken[[not text[start:end].strip() for start, end in offsets]] = -1
     # Words are numbered in order, but one whose pieces all vanish (a stray control character) leaves a gap
     own = np.flatnonzero(spoken >= 0)
-    numbers, begins = np.unique(spoken[own], return_index=True)
-    _, from_behind = np.unique(spoken[own][::-1], return_index=True)
-    firsts, lasts = own[begins], own[len(own) - 1 - from_behind]
-    words = np.stack([offsets[firsts, 0], offsets[lasts, 1]], axis=1)
-    spoken[own] = np.searchsorted(numbers, spoken[own])
+    is_first = np.diff(spoken[own], prepend=-1) > 0
+    is_last = np.append(is_first[1:], True)[: len(own)]
+    firsts = own[is_first]
+    words = np.stack([offsets[firsts, 0], offsets[own[is_last], 1]], axis=1)
+    spoken[own] = is_first.cumsum() - 1
     return Pieces(np.array(encoding.ids, dtype=np.int64), words, firsts, spoken)

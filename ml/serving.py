@@ -1,14 +1,19 @@
 """Predicting with a model folder: ONNX Runtime, tokenizers and numpy; neither torch nor transformers.
 
 texts ─► word pieces ─► encoder.onnx, window by window ─► vectors of the texts ─► heads.onnx ─► calibration ─► answers
+
+Each core takes a few texts all that way by itself. A text that comes alone has all cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +24,13 @@ from ml.pieces import Pieces, Splitter
 from ml.progress import OnProgress, Progress, ignore
 from ml.registry import ENCODER, HEADS, TOKENIZER
 from ml.schema import Kind, Schema
-from ml.sessions import WindowEncoder
+from ml.sessions import Encode, WindowEncoder
 from ml.types import Prediction
 
 Floats: TypeAlias = NDArray[np.float32]
+Found = TypeVar("Found")
 
-BATCH_TOKENS = 8192  # Padded word pieces of the texts that are read together: vectors of 12 MB
-TEXTS_AT_ONCE = 512  # Whose scores are kept before they are turned into answers
+TEXTS_AT_ONCE = 16  # That one core takes: fewer cost more around the network, more leave a core idle at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,10 @@ class Predictor:
         self._pad: int = reading["pad"]
         self._pooling: str = reading["pooling"]
         self._normalise = normalising.BY_NAME[reading["normalising"]]
-        self._encoder = WindowEncoder(place / ENCODER, threads=threads)
-        self._heads = sessions.load(
-            place / HEADS, threads=1
-        )  # A twentieth of the work, and threads that wait for it cost more
+        self._threads = threads or os.cpu_count() or 1
+        self._encoder = WindowEncoder(place / ENCODER, threads=self._threads)
+        # A twentieth of the work, and threads that wait for it cost more
+        self._heads = sessions.load(place / HEADS, threads=1)
         self._outputs = [output.name for output in self._heads.get_outputs()]
         self._inputs = {given.name for given in self._heads.get_inputs()}
 
@@ -72,10 +77,10 @@ class Predictor:
         """Predict the trained heads of each text, in schema order.
 
         Args:
-            texts: words of cases, in any order; they are read in batches of similar length.
-            progress: called after each batch; what it raises ends the prediction.
+            texts: words of cases.
+            progress: called after every few texts; what it raises ends the prediction.
         """
-        return [prediction for prediction, _ in self._answer(texts, progress, with_looks=False)]
+        return [found for part in self._parts(self._answer, texts, progress) for found in part]
 
     def explain(self, texts: Sequence[str]) -> list[tuple[Prediction, Looks]]:
         """Predict, and tell for each head that answers a case as a whole which words it looked at.
@@ -83,66 +88,65 @@ class Predictor:
         What a head looked at is its attention, which tells where the answer was read from, and not why it was given
         (Wiegreffe and Pinter 2019). A checkpoint that reads one vector for the whole text looks at none.
         """
-        return list(self._answer(texts, ignore, with_looks=True))
+        return [found for part in self._parts(self._look, texts, ignore) for found in part]
 
     def logits(self, texts: Sequence[str], *, progress: OnProgress = ignore) -> dict[str, Any]:
         """Return the raw scores of one or more texts, as `calibration.fit` takes them."""
-        return self._logits([scores for part, _ in self._scored(texts, progress) for scores in part])
+        return self._logits([scores for part, _ in self._parts(self._score, texts, progress) for scores in part])
 
-    def _answer(
-        self, texts: Sequence[str], progress: OnProgress, *, with_looks: bool
-    ) -> Iterator[tuple[Prediction, Looks]]:
-        for scored, cut in self._scored(texts, progress):
-            words = [one.words for one in cut]
-            found = calibration.predictions(self.schema, self._logits(scored), self._calibration, words=words)
-            for prediction, scores, one in zip(found, scored, cut, strict=True):
-                yield (
-                    prediction,
-                    ({key: _looks(one, weights) for key, weights in scores.attention.items()} if with_looks else {}),
-                )
+    def _parts(self, work: Callable[..., Found], texts: Sequence[str], progress: OnProgress) -> Iterator[Found]:
+        """Do some work on a few texts at a time, as many parts at once as there are threads."""
+        size = max(1, min(TEXTS_AT_ONCE, -(-len(texts) // self._threads)))
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        if len(parts) == 1:
+            found: Iterator[Found] = map(partial(work, encode=self._encoder.encode), parts)
+        else:
+            found = self._pool.map(partial(work, encode=self._encoder.encode_alone), parts)
+        done = 0
+        for part, one in zip(parts, found, strict=True):
+            done += len(part)
+            progress(Progress("predict", done, len(texts)))
+            yield one
 
-    def _scored(self, texts: Sequence[str], progress: OnProgress) -> Iterator[tuple[list[Scored], list[Pieces]]]:
-        """Score texts part by part, each with how it was cut."""
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            part = [self._normalise(text) for text in texts[start : start + TEXTS_AT_ONCE]]
-            cut = self._splitter.split(part)
-            scored = [Scored({}, {})] * len(part)
-            done = start
-            for rows in pieces.batches(cut, BATCH_TOKENS):
-                for row, scores in zip(
-                    rows, self._score([part[row] for row in rows], [cut[row] for row in rows]), strict=True
-                ):
-                    scored[row] = scores
-                done += len(rows)
-                progress(Progress("predict", done, len(texts)))
-            yield scored, cut
+    def _answer(self, texts: Sequence[str], encode: Encode) -> list[Prediction]:
+        return self._predictions(*self._score(texts, encode))
 
-    def _score(self, texts: list[str], cut: list[Pieces]) -> list[Scored]:
-        """Run the network on a batch."""
-        windows = self._splitter.windows(cut, pad=self._pad, pooling=self._pooling)
-        hidden = self._encoder.encode(windows.ids, windows.mask)
+    def _look(self, texts: Sequence[str], encode: Encode) -> list[tuple[Prediction, Looks]]:
+        scored, cut = self._score(texts, encode)
+        looks = [
+            {key: _looks(one, weights) for key, weights in scores.attention.items()}
+            for scores, one in zip(scored, cut, strict=True)
+        ]
+        return list(zip(self._predictions(scored, cut), looks, strict=True))
+
+    def _predictions(self, scored: Sequence[Scored], cut: Sequence[Pieces]) -> list[Prediction]:
+        words = [one.words for one in cut]
+        return calibration.predictions(self.schema, self._logits(scored), self._calibration, words=words)
+
+    def _score(self, texts: Sequence[str], encode: Encode) -> tuple[list[Scored], list[Pieces]]:
+        """Run the network on texts, one after the other, and tell how each was cut."""
+        normal = [self._normalise(text) for text in texts]
+        cut = self._splitter.split(normal)
+        return [self._score_one(text, one, encode) for text, one in zip(normal, cut, strict=True)], cut
+
+    def _score_one(self, text: str, cut: Pieces, encode: Encode) -> Scored:
+        windows = self._splitter.windows([cut], pad=self._pad, pooling=self._pooling)
+        hidden = encode(windows.ids, windows.mask)
         tokens = hidden.reshape(-1, hidden.shape[2])[windows.places]
         given: dict[str, Any] = {"tokens": tokens, "mask": windows.is_real}
         if "firsts" in self._inputs:
-            firsts, shapes = spans.word_inputs(texts, [(one.words, one.firsts) for one in cut])
+            firsts, shapes = spans.word_inputs([text], [(cut.words, cut.firsts)])
             given |= {"firsts": firsts, "shapes": shapes}
         used = {name: value for name, value in given.items() if name in self._inputs}
         outputs = dict(zip(self._outputs, self._heads.run(None, used), strict=True))
-        return [
-            Scored(
-                {
-                    head.key: outputs[f"scores.{head.key}"][at, : len(one.words) if head.kind == Kind.SPANS else None]
-                    for head in self.schema.heads
-                    if f"scores.{head.key}" in outputs
-                },
-                {
-                    head.key: outputs[f"attention.{head.key}"][at]
-                    for head in self.schema.heads
-                    if f"attention.{head.key}" in outputs
-                },
-            )
-            for at, one in enumerate(cut)
-        ]
+        scores: dict[str, Floats] = {}
+        attention: dict[str, Floats] = {}
+        for head in self.schema.heads:
+            if (found := outputs.get(f"scores.{head.key}")) is not None:
+                scores[head.key] = found[0, : len(cut.words)] if head.kind == Kind.SPANS else found[0]
+            if (weights := outputs.get(f"attention.{head.key}")) is not None:
+                attention[head.key] = weights[0]
+        return Scored(scores, attention)
 
     def _logits(self, scored: Sequence[Scored]) -> dict[str, Any]:
         logits: dict[str, Any] = {}
@@ -150,6 +154,10 @@ class Predictor:
             values = [scores.scores[key].astype(np.float64) for scores in scored]
             logits[key] = values if self.schema.head(key).kind == Kind.SPANS else np.stack(values)
         return logits
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="predict")
 
 
 @dataclass(frozen=True, slots=True)

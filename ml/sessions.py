@@ -8,8 +8,9 @@ cores: a text gets the same vectors wherever it stands, and on two cores this is
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,8 +22,10 @@ from ml.registry import ModelFolderError
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
+Encode: TypeAlias = Callable[[Ints, Ints], Floats]  # Word piece ids (N, T) and mask (N, T) to vectors (N, T, W)
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # The first is there where onnxruntime-gpu is installed
+UNWANTED = ["SkipLayerNormFusion", "EmbedLayerNormFusion"]  # One kernel for sum and norm is five times as slow as two
 
 
 def load(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
@@ -36,7 +39,9 @@ def load(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
     options.enable_mem_pattern = False  # Texts differ in length, so that no plan of memory would serve twice
     known = onnxruntime.get_available_providers()
     try:
-        return onnxruntime.InferenceSession(path, options, [name for name in PROVIDERS if name in known])
+        return onnxruntime.InferenceSession(
+            path, options, [name for name in PROVIDERS if name in known], disabled_optimizers=UNWANTED
+        )
     except Exception as exc:  # ONNX Runtime's own errors have no class in common
         raise ModelFolderError(f"{path} is not a model that ONNX Runtime reads ({type(exc).__name__})") from exc
 
@@ -56,16 +61,14 @@ class WindowEncoder:
 
     def encode(self, ids: Ints, mask: Ints) -> Floats:
         """Encode windows, ids and mask (N, T), to vectors (N, T, W), 0 where the mask is."""
-        lengths = mask.sum(axis=1)
-        if len(ids) == 1:
-            found = [self._run(self._alone, ids[0, : lengths[0]])]
-        else:
-            parts = [one[:length] for one, length in zip(ids, lengths, strict=True)]
-            found = list(self._pool.map(lambda part: self._run(self._each, part), parts))
-        vectors = np.zeros((*ids.shape, found[0].shape[1]), dtype=np.float32)
-        for at, one in enumerate(found):
-            vectors[at, : len(one)] = one
-        return vectors
+        parts = _without_padding(ids, mask)
+        if len(parts) == 1:
+            return _padded([self._run(self._alone, parts[0])], ids.shape[1])
+        return _padded(list(self._pool.map(partial(self._run, self._each), parts)), ids.shape[1])
+
+    def encode_alone(self, ids: Ints, mask: Ints) -> Floats:
+        """Do the same on the thread that calls, while others do so for other texts."""
+        return _padded([self._run(self._each, part) for part in _without_padding(ids, mask)], ids.shape[1])
 
     def _run(self, session: onnxruntime.InferenceSession, ids: Ints) -> Floats:
         given = {"input_ids": ids[None], "attention_mask": np.ones_like(ids[None])}
@@ -80,3 +83,14 @@ class WindowEncoder:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="encoder")
+
+
+def _without_padding(ids: Ints, mask: Ints) -> list[Ints]:
+    return [one[:length] for one, length in zip(ids, mask.sum(axis=1), strict=True)]
+
+
+def _padded(found: list[Floats], length: int) -> Floats:
+    vectors = np.zeros((len(found), length, found[0].shape[1]), dtype=np.float32)
+    for at, one in enumerate(found):
+        vectors[at, : len(one)] = one
+    return vectors

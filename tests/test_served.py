@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from ml import served
+from ml import served, sessions
 from ml.encoder import Encoder
 from ml.registry import ModelFolderError
 from ml.served import FLOAT32, INT8
@@ -44,8 +46,25 @@ def test_int8_is_near_and_says_in_its_digest_that_it_is_another(tiny_encoder: En
     for one, other in zip(vectors(encoder), vectors(small), strict=True):
         assert torch.nn.functional.cosine_similarity(one, other).min() > 0.98
         assert not torch.equal(one, other)
-    assert small.digest == f"int8-{encoder.digest}"
+    assert small.digest == f"int8.{served.FORM}-{encoder.digest}"
     assert (small.base_digest, small.dtype) == (encoder.base_digest, torch.float32)
+
+
+def test_a_word_piece_of_huge_values_leaves_those_of_the_others(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(1, 4, 16)).astype(np.float32)
+    rows[0, 2] *= 300
+    matrix = np.random.default_rng(1).normal(size=(16, 8)).astype(np.float32)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, n]) for name, n in (("x", 16), ("y", 8))]
+    product = helper.make_node("MatMul", ["x", "matrix"], ["y"], name="product")
+    graph = helper.make_graph([product], "g", ends[:1], ends[1:], [numpy_helper.from_array(matrix, "matrix")])
+    served.scale_rows(graph)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", served.OPSET)], ir_version=9)
+    quantize_dynamic(
+        model, tmp_path / "small.onnx", weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1}
+    )
+    [found] = sessions.load(tmp_path / "small.onnx", threads=1).run(None, {"x": rows})
+    for one, other in zip(found[0], (rows @ matrix)[0], strict=True):
+        assert one == pytest.approx(other, abs=float(np.abs(other).max()) * 0.03)
 
 
 def test_a_text_gets_the_same_vectors_whatever_stands_beside_it(tiny_encoder: Encoder, tiny_exports: Path) -> None:
@@ -60,7 +79,7 @@ def test_an_encoder_is_exported_once_and_a_tuned_one_is_not_kept(tiny_encoder: E
     for _ in range(2):
         served.export(tiny_encoder, INT8, exports=tmp_path)
         [path] = tmp_path.iterdir()
-        assert path.name == f"{tiny_encoder.digest}-int8.onnx"
+        assert path.name == f"{tiny_encoder.digest}-int8.{served.FORM}.onnx"
         written = path.stat().st_mtime_ns
     served.export(tiny_encoder, INT8, exports=tmp_path)
     assert path.stat().st_mtime_ns == written
@@ -72,8 +91,8 @@ def test_an_encoder_is_exported_once_and_a_tuned_one_is_not_kept(tiny_encoder: E
 
 
 def test_a_kept_file_that_is_no_graph_is_named(tiny_encoder: Encoder, tmp_path: Path) -> None:
-    (tmp_path / f"{tiny_encoder.digest}-int8.onnx").write_bytes(b"half a file")
-    with pytest.raises(ModelFolderError, match=r"int8\.onnx is not a model that ONNX Runtime reads"):
+    (tmp_path / f"{tiny_encoder.digest}-int8.{served.FORM}.onnx").write_bytes(b"half a file")
+    with pytest.raises(ModelFolderError, match=r"\.onnx is not a model that ONNX Runtime reads"):
         served.export(tiny_encoder, INT8, exports=tmp_path)
 
 

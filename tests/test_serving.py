@@ -81,7 +81,6 @@ def test_what_stands_beside_a_text_makes_no_difference(predictor: Predictor, mon
     texts = [*(case.text for case in tiny.cases(20, seed=8)), "the Ship", "a Wave " + "the " * 100]
     together = predictor.predict(texts)
     monkeypatch.setattr(serving, "TEXTS_AT_ONCE", 3)
-    monkeypatch.setattr(serving, "BATCH_TOKENS", 1)
     for one, other in zip(together, predictor.predict(texts), strict=True):
         for key in POOLED:
             assert one[key].probabilities == pytest.approx(other[key].probabilities, abs=1e-5)
