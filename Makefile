@@ -8,7 +8,7 @@ ARGS =
 DATA = ../shared/data
 
 # Label Studio is installed unless another one is named.
-APP = $(VENV)/installed $(if $(LABEL_STUDIO_URL),,$(LABEL_STUDIO_VENV)/installed)
+APP = $(VENV)/installed $(if $(LABEL_STUDIO_URL)$(LABEL_STUDIO_URL_FILE),,$(LABEL_STUDIO_VENV)/installed)
 DEVELOPMENT = $(VENV)/installed-for-development $(LABEL_STUDIO_VENV)/installed
 IN_PARALLEL = $(MAKE) --silent --jobs 2
 

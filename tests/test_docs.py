@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 def test_the_configuration_table_names_every_variable_that_settings_read() -> None:
     table = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
     settings = (ROOT / "webapp" / "settings.py").read_text()
-    read = set(re.findall(r'(?:env\.\w+|required|environ\.get)\("([A-Z_]+)"', settings))
+    read = set(re.findall(r'(?:env\.\w+|given|required|environ\.get)\("([A-Z_]+)"', settings))
     assert read <= table
     assert table - read == {"LABEL_STUDIO_ADMIN_PASSWORD", "DEMO"}, "only the embedded Label Studio and `make run` do"
 

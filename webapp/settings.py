@@ -12,20 +12,28 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from webapp.engines import environment
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("CASELOOP_VAR", BASE_DIR / "var"))
 
-LABEL_STUDIO_IS_EMBEDDED = "LABEL_STUDIO_URL" not in os.environ  # Only there our bridge signs annotators in
+# Before var/env is read, which names the embedded one; only there our bridge signs annotators in
+LABEL_STUDIO_IS_EMBEDDED = not environment.is_set("LABEL_STUDIO_URL")
 environ.FileAwareEnv.read_env(VAR_DIR / "env", overwrite=False)
 env = environ.FileAwareEnv()
 
 
+def given(name: str) -> str:
+    """Return a variable, or the empty text; the end of the line in its file is no part of it."""
+    return str(env.str(name, default="")).strip()
+
+
 def required(name: str) -> str:
     """Return a variable that must be set."""
-    value = env.str(name, default="")
+    value = given(name)
     if not value:
         raise ImproperlyConfigured(f"{name} is not set; start with `make run`, or see .env.example")
-    return str(value)
+    return value
 
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -115,11 +123,11 @@ CELERY_BEAT_SCHEDULE = {
     "poll Label Studio": {"task": "webapp.tasks.poll_label_studio", "schedule": 10.0, "options": {"expires": 10}},
 }
 
-LABEL_STUDIO_URL = env.str("LABEL_STUDIO_URL", default="")
-LABEL_STUDIO_API_KEY = env.str("LABEL_STUDIO_API_KEY", default="")
+LABEL_STUDIO_URL = given("LABEL_STUDIO_URL")
+LABEL_STUDIO_API_KEY = given("LABEL_STUDIO_API_KEY")
 LABEL_STUDIO_TIMEOUT_SECONDS = 30  # Of one request; an import of 500 tasks takes two
 LABEL_STUDIO_WEBHOOK_SECRET = required("LABEL_STUDIO_WEBHOOK_SECRET") if LABEL_STUDIO_URL else ""
-LABEL_STUDIO_BRIDGE_SECRET = env.str("LABEL_STUDIO_BRIDGE_SECRET", default="")
+LABEL_STUDIO_BRIDGE_SECRET = given("LABEL_STUDIO_BRIDGE_SECRET")
 
 MODELS_DIR = VAR_DIR / "models"
 IMPORTS_DIR = VAR_DIR / "imports"
