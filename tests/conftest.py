@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import celery
 import pytest
@@ -17,9 +18,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from ml.types import Example, HeadPrediction, Prediction
+from tests.engines import remove
 from webapp import worker
 from webapp.actions import imports, people, predictions, runs, schemas, submissions
 from webapp.actions.submissions import External, Submission
+from webapp.engines import environment, processes
+from webapp.engines.folders import Folders
 from webapp.models import Annotation, Annotator, AnnotatorKind, Case, ModelVersion, Origin, Run, Schema
 from webapp.queries import schemas as in_force
 from webapp.roles import Role
@@ -119,6 +123,25 @@ def say(helpline: Schema, case: Case) -> Callable[..., Annotation | None]:
     return record
 
 
+@pytest.fixture
+def place() -> Iterator[Folders]:
+    """Folders of a Caseloop of its own, with nothing left running afterwards."""
+    # Not in `tmp_path`: every pytest that starts closes that to other accounts, also to the one of PostgreSQL.
+    place = Folders(Path(os.environ["CASELOOP_VAR"]) / uuid4().hex[:8])
+    place.create()
+    yield place
+    processes.stop_all(place.var, grace_seconds=3)
+    remove(place)
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which nobody has chosen a secret or an address."""
+    for name in (*environment.SECRETS, "DATABASE_URL", "REDIS_URL", "SITE_URL"):
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     from tests import tiny  # torch takes seconds, and most tests do without
@@ -157,6 +180,14 @@ def tiny_folder(tiny_model: TrainedModel, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("models") / "model"
     export.save(tiny_model, folder, data_hash="abc")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the published four heads, which no test may change."""
+    from tests import four_heads
+
+    return four_heads.write(tmp_path_factory.mktemp("published") / "four-heads")
 
 
 def change_policy(schema: Schema, **changes: Any) -> None:

@@ -4,61 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import DistilBertConfig, DistilBertModel
 
-from ml import checkpoint, examples, registry, schema
+from ml import checkpoint, examples, registry
 from ml.__main__ import main
 from ml.checkpoint import Checkpoint
 from ml.classes import PARTS, CheckpointError
 from ml.serving import Predictor
 from ml.types import Example
+from tests.four_heads import HELPLINE, WINDOW, WORDS, altered, write
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(40)), "mama", "shule", "7"]
-WINDOW = 32  # What the tiny network reads; the published one, 256
-NAMES: dict[str, Any] = {
-    "main_categories.json": ["VANE", "advice and counseling", "Nutrition"],
-    "sub_categories.json": {
-        "2": "Beating", "0": "Balanced Diet", "1": "Bully", "3": "Sexual Abuse", "4": "Physical Abuse",
-    },
-    "interventions.json": {"Counselling, Referred": 1, "Referral": 0, "Signposting": 2, "Referral, counselling": 3},
-    "priorities.json": [3, 1, 2],
-}  # fmt: skip
 SHORT = "Mama W3, shule! w7-W9 7"
 LONG = " ".join(f"w{number * 7 % 40}" for number in range(100))
 TEXTS = [SHORT, LONG, "!?", " ".join(f"w{number}" for number in range(30))]
-HELPLINE = schema.load("helpline")
-
-
-def write(folder: Path, *, layers: int = 2, width: int = 32, window: int = WINDOW, words: int = len(WORDS)) -> Path:
-    """Save a checkpoint with random weights, large enough that answers differ between texts."""
-    folder.mkdir(parents=True)
-    config = DistilBertConfig(
-        vocab_size=words, max_position_embeddings=window, n_layers=layers, n_heads=width // 16, dim=width,
-        hidden_dim=2 * width,
-    )  # fmt: skip
-    (folder / "config.json").write_text(config.to_json_string())
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    for file, names in NAMES.items():
-        (folder / file).write_text(json.dumps(names))
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        weights = {f"distilbert.{name}": value for name, value in DistilBertModel(config).state_dict().items()}
-        weights = {name: value + 0.1 * torch.randn(value.shape) for name, value in weights.items()}
-        sizes = {"pre_classifier": width} | {part.layer: len(NAMES[part.file]) for part in PARTS}
-        for layer, size in sizes.items():
-            weights |= {f"{layer}.weight": torch.randn(size, width) / 4, f"{layer}.bias": torch.randn(size)}
-    save_file(weights, folder / "model.safetensors")
-    return folder
 
 
 def published_logits(folder: Path, text: str) -> dict[str, Tensor]:
@@ -91,11 +57,6 @@ def probabilities(folder: Path, text: str) -> dict[str, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("published") / "four-heads")
-
-
-@pytest.fixture(scope="module")
 def plain(published: Path) -> Path:
     """The checkpoint, served with a schema of its own."""
     checkpoint.save(checkpoint.read(published), published.parent / "plain")
@@ -107,16 +68,6 @@ def helpline(published: Path) -> Path:
     """The checkpoint, served as a version of the helpline schema."""
     checkpoint.save(checkpoint.read(published, HELPLINE), published.parent / "helpline")
     return published.parent / "helpline"
-
-
-def altered(published: Path, folder: Path, changes: Mapping[str, Tensor | None]) -> Path:
-    """Copy a checkpoint with other parameters, None for one that is left out."""
-    folder.mkdir()
-    for file in published.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    weights = load_file(published / "model.safetensors") | changes
-    save_file({name: value for name, value in weights.items() if value is not None}, folder / "model.safetensors")
-    return folder
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=["short", "four windows", "nothing left", "just one window"])
@@ -289,113 +240,6 @@ def test_pickled_weights_and_a_whole_tokenizer_give_the_same_model(
     np.testing.assert_array_equal(found["main_category"], expected["main_category"])
 
 
-class Malicious:
-    def __reduce__(self) -> tuple[Any, tuple[Path]]:
-        return Path.touch, (Path("malicious-was-here"),)
-
-
-def test_a_pickle_that_would_run_code_is_refused(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    other = altered(published, tmp_path / "other", {})
-    (other / "model.safetensors").unlink()
-    torch.save({"pre_classifier.bias": Malicious()}, other / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"pytorch_model.bin is not a file of weights alone \(UnpicklingError\)"):
-        checkpoint.read(other)
-    assert not Path("malicious-was-here").exists()
-
-
-def test_all_names_that_are_no_labels_are_told_with_the_nearest(published: Path, tmp_path: Path) -> None:
-    other = altered(published, tmp_path / "other", {})
-    (other / "main_categories.json").write_text('["VAN", "advice and counseling", "Nutrition"]')
-    (other / "interventions.json").write_text('["Referral", "Counselling, Prayr", "Signpost", "Referred, Counselling"]')
-    with pytest.raises(CheckpointError) as caught:
-        checkpoint.read(other, HELPLINE)
-    assert str(caught.value).splitlines() == [
-        "not all names are labels of the schema helpline:",
-        "main_categories.json: main_category has the unknown label 'VAN'; the nearest known label is 'VANE'",
-        (
-            "interventions.json: intervention has the unknown label 'Prayr'; "
-            "expected Counselling, Referral, Signposting, Awareness/Information Provided"
-        ),
-        "interventions.json: intervention has the unknown label 'Signpost'; the nearest known label is 'Signposting'",
-    ]
-
-
-def test_a_class_that_could_never_be_answered_is_refused(published: Path, tmp_path: Path) -> None:
-    other = altered(published, tmp_path / "other", {})
-    (other / "main_categories.json").write_text('["VANE", "Disability", "Nutrition"]')
-    expected = r"knows a main_category without a sub_category under it, or the other way round: Advice.*, Disability;"
-    with pytest.raises(CheckpointError, match=expected):
-        checkpoint.read(other, HELPLINE)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        pytest.param({"pre_classifier.bias": None}, "pre_classifier.bias is missing", id="missing"),
-        pytest.param({"classifier_age.bias": torch.zeros(2)}, "classifier_age.bias is not expected", id="unexpected"),
-        pytest.param(
-            {"classifier_sub.weight": torch.zeros(4, 32)},
-            "classifier_sub.weight is 4 x 32; expected 5 x 32, from sub_categories.json",
-            id="label count",
-        ),
-        pytest.param(
-            {"distilbert.embeddings.word_embeddings.weight": torch.zeros(9, 32)},
-            "distilbert.embeddings.word_embeddings.weight is 9 x 32; expected 48 x 32, from config.json",
-            id="vocabulary",
-        ),
-    ],
-)
-def test_other_parameters_are_refused_by_name(
-    published: Path, tmp_path: Path, changes: dict[str, Tensor | None], message: str
-) -> None:
-    other = altered(published, tmp_path / "other", changes)
-    with pytest.raises(CheckpointError) as caught:
-        checkpoint.read(other)
-    assert str(caught.value).splitlines() == [f"{other / 'model.safetensors'} has other parameters:", message]
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        pytest.param("config.json", '{"model_type": "bert"}', "has model_type 'bert'; expected 'distilb", id="bert"),
-        pytest.param("config.json", "[]", "has model_type None; expected 'distilbert'", id="list"),
-        pytest.param(
-            "config.json", '{"model_type": "distilbert", "dim": "32"}', "has dim '32'; expected a whole", id="dim"
-        ),
-        pytest.param("config.json", '{"model_type": "distilbert", "n_heads": 7}', "7 n_heads do not", id="heads"),
-        pytest.param(
-            "config.json", '{"model_type": "distilbert", "activation": "x"}', "expected gelu or relu", id="activation"
-        ),
-        pytest.param("config.json", None, "config.json cannot be read: No such file", id="no configuration"),
-        pytest.param("main_categories.json", "{", "main_categories.json is not JSON", id="not JSON"),
-        pytest.param("priorities.json", None, "priorities.json cannot be read: No such file", id="no names"),
-        pytest.param("priorities.json", "[1]", "is not a list of two or more names", id="one name"),
-        pytest.param("priorities.json", "[1, null]", "has a NoneType that is no name", id="null"),
-        pytest.param("priorities.json", '["1", 1.0]', "has the name '1' twice", id="twice"),
-        pytest.param("priorities.json", '{"1": "a", "2": "b"}', "nor an object of names and indices", id="from 1"),
-        pytest.param("priorities.json", '{"0": 1, "1": 2, "2": 0}', "nor an object of names and ind", id="uncertain"),
-        pytest.param("vocab.txt", None, "has no tokenizer.json, nor a vocab.txt", id="no tokenizer"),
-        pytest.param("vocab.txt", "a\nb", "vocab.txt is not a tokenizer", id="no special pieces"),
-        pytest.param("vocab.txt", "\n".join([*WORDS, "more"]), "has a word piece 48; vocab_size is 48", id="long"),
-        pytest.param("model.safetensors", None, "has no model.safetensors, nor a pytorch_model.bin", id="no weights"),
-        pytest.param("model.safetensors", "x", "is not a file of weights alone (SafetensorError)", id="no safetensors"),
-    ],
-)  # fmt: skip
-def test_what_is_not_of_the_layout_is_refused(
-    published: Path, tmp_path: Path, file: str, content: str | None, message: str
-) -> None:
-    other = altered(published, tmp_path / "other", {})
-    if content is None:
-        (other / file).unlink()
-    else:
-        (other / file).write_text(content)
-    with pytest.raises(CheckpointError, match=re.escape(message)):
-        checkpoint.read(other)
-
-
 @pytest.mark.parametrize(
     "content",
     ['["a", "b", "c"]', '{"0": "a", "2": "c", "1": "b"}', '{"c": 2, "a": 0, "b": 1}'],
@@ -406,18 +250,6 @@ def test_names_are_read_in_the_order_of_their_index(published: Path, tmp_path: P
     (other / "priorities.json").write_text(content)
     found: Checkpoint = checkpoint.read(other)
     assert found.meanings["priority"] == ["a", "b", "c"]
-
-
-def test_a_schema_without_the_four_heads_is_refused(published: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"^the schema customer has no head main_category of kind"):
-        checkpoint.read(published, schema.load("customer"))
-
-
-def test_a_faulty_checkpoint_exits_with_2(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["import-checkpoint", str(tmp_path)]) == 2
-    assert "main_categories.json cannot be read" in capsys.readouterr().err
-    assert main(["import-checkpoint", str(published), "--out", str(tmp_path)]) == 2
-    assert "exists already; models are never overwritten" in capsys.readouterr().err
 
 
 @pytest.mark.slow

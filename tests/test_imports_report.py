@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from tests.conftest import case_named
-from tests.test_imports import import_file
+from tests.importing import import_file
 from webapp.actions import imports
 from webapp.models import Annotation, Case, Import
 
