@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from itertools import pairwise
 
@@ -168,6 +169,16 @@ def test_parts_name_the_victim_through_slots_only():
         pool = parts.pool(name)
         for text in texts_of({key: pool[key] for key in ("agent", "stories", "voices")}):
             assert not re.search(r"\b(boy|girl|son|daughter)\b", text), text
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_every_kind_of_call_is_told_once_beside_those_of_its_main_category(name):
+    told = []
+    for file in (parts.FOLDER / name / "stories").iterdir():
+        subs = list(tomllib.loads(file.read_text(encoding="utf-8")))
+        assert len({HELPLINE.head("sub_category").by_key[sub].parent for sub in subs}) == 1, file.name
+        told += subs
+    assert sorted(told) == sorted(parts.topics())
 
 
 def labelled(examples):

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-FILES = ("agent", "customer", "names", "stories", "voices")
+FILES = ("agent", "customer", "names", "voices")
 
 
 def topics() -> dict[str, Any]:
     """Return what is common to both pools: the kinds of calls."""
-    return tomllib.loads((FOLDER / "topics.toml").read_text(encoding="utf-8"))
+    return _read(FOLDER / "topics.toml")
 
 
 def pool(name: str) -> dict[str, Any]:
-    """Return one pool of parts, `train` or `test`, by file name."""
-    return {file: tomllib.loads((FOLDER / name / f"{file}.toml").read_text(encoding="utf-8")) for file in FILES}
+    """Return one pool of parts, `train` or `test`, by file name; the stories of all their files are one part."""
+    folder = FOLDER / name
+    stories = {sub: story for file in sorted(folder.glob("stories/*.toml")) for sub, story in _read(file).items()}
+    return {file: _read(folder / f"{file}.toml") for file in FILES} | {"stories": stories}
 
 
 def mixed(one: Any, other: Any) -> Any:
@@ -28,3 +30,7 @@ def mixed(one: Any, other: Any) -> Any:
             for key in {**one, **other}
         }
     return [*one, *other]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
