@@ -297,6 +297,27 @@ def test_a_blind_review_names_no_prediction_whatever_the_form_says(audited, desk
     assert Annotation.objects.get(origin="review").prediction is None
 
 
+@pytest.mark.parametrize("nameless", [{"prediction": ""}, {}], ids=["empty", "missing"])
+def test_an_audit_that_was_shown_with_answers_never_passes_for_blind_again(audited, desk, nameless) -> None:
+    decide(desk)
+    again = decide(desk, revision="1", priority="1", **nameless)
+    assert again.status_code == 422
+    assert "The form is not complete; open the case again." in again.content.decode()
+    decide(desk, revision="1", priority="1", prediction=again.context["page"].shown.pk)
+    answered = Annotation.objects.filter(origin="review").order_by("pk")
+    assert [(one.prediction, one.answers["priority"]) for one in answered] == [
+        (None, "2"),
+        (audited.current_prediction, "1"),
+    ]
+
+
+def test_a_blind_form_of_an_audit_that_was_decided_meanwhile_is_stale(audited, desk) -> None:
+    decide(desk)
+    answer = decide(desk, prediction="", priority="1")
+    assert answer.status_code == 409
+    assert "Somebody changed this case since you opened it" in answer.content.decode()
+
+
 def test_no_label_of_a_required_head_is_an_answer_only_when_it_is_said(customer_case, desk) -> None:
     address = f"/cases/{customer_case.pk}/"
     silent = desk.post(address, {"revision": "0"})

@@ -54,7 +54,10 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     revision = int(sent) if sent.isdecimal() else NO_REVISION
     named = form.get("prediction", "")
     prediction = page.case.predictions.filter(pk=int(named)).first() if named.isdecimal() else None
-    if revision == NO_REVISION or (named and prediction is None):
+    # The page of a decided audit shows the model's answers: one that names none would pass for blind. If the case has
+    # changed since, the form is older than that page, and is told so when it is saved
+    is_nameless = page.case.is_audit and page.shown is not None and not named and revision == page.case.revision
+    if revision == NO_REVISION or (named and prediction is None) or is_nameless:
         errors.append("The form is not complete; open the case again.")
     return Answered(labels, revision, prediction, form.get("note", "").strip(), tuple(errors))
 
