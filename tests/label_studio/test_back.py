@@ -192,6 +192,21 @@ def test_two_annotators_who_disagree_send_the_case_to_review(delivered, browser)
     assert (cases_there(browser), waiting()) == (["1"], [])  # What people did there stays
 
 
+def test_a_second_annotator_who_answers_otherwise_sends_a_decided_case_to_review(delivered, browser, signed_in) -> None:
+    submit(browser, delivered, NEGLECT)
+    sync.poll_all()
+    assert case_named("1").state == CaseState.DECIDED
+    sync.deliver()  # Whoever has the task open can still submit it
+    submit(browser, delivered, ABUSE, completed_by=somebody_else(browser))
+    sync.poll_all()
+    case = case_named("1")
+    assert (case.state, case.annotations.count()) == (CaseState.REVIEW, 2)
+    assert list(case.flags.filter(resolved_at=None).values_list("kind", "head")) == [("disagreement", "sub_category")]
+    assert labels_of(case) == {"main_category": "VANE", "priority": "2"}
+    queue = signed_in(Role.SUPERVISOR).get("/queue/").content.decode()
+    assert "annotators disagree on sub-category" in queue
+
+
 def test_two_annotators_who_agree_decide_the_case(delivered, browser) -> None:
     submit(browser, delivered, NEGLECT)
     submit(browser, delivered, NEGLECT, completed_by=somebody_else(browser))
