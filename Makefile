@@ -6,6 +6,7 @@ LABEL_STUDIO_VENV = .venv-label-studio
 PYTEST = $(VENV)/bin/python -m pytest
 ARGS =
 DATA = ../shared/data
+PROFILE = fast
 
 # Label Studio is installed unless another one is named.
 APP = $(VENV)/installed $(if $(LABEL_STUDIO_URL)$(LABEL_STUDIO_URL_FILE),,$(LABEL_STUDIO_VENV)/installed)
@@ -15,12 +16,18 @@ IN_PARALLEL = $(MAKE) --silent --jobs 2
 # Threads that wait let others work: with tests on both cores, models compute three times as fast.
 export OMP_WAIT_POLICY = passive
 
+# Cases of DATA, or else those of the demo, in a folder that is gone afterwards
+READ = $(VENV)/bin/python -m webapp.casefiles "$(DATA)/$(1).jsonl" --out "$$folder/$(1).jsonl"
+CASES = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	if [ -f "$(DATA)/helpline_cases.jsonl" ]; then $(call READ,helpline_cases); \
+	else $(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null; fi
+
 CHECKS = lint layout types imports migrations test
 # Checks that only read the code need settings, though nothing that runs.
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,15 +50,13 @@ check: development ## Run what CI runs: every check, then every test
 		echo "== $$step took $$(($$(date +%s) - begun)) s"; \
 	done
 
-# Cases of DATA, or else those of the demo; ARGS="--rounds 1" is quick and rough
+# ARGS="--rounds 1" is quick and rough
 bench: development ## Compare speed with the reference path; DATA=FOLDER holds helpline_cases.jsonl
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	if [ -f "$(DATA)/helpline_cases.jsonl" ]; then \
-		$(VENV)/bin/python -m webapp.casefiles "$(DATA)/helpline_cases.jsonl" --out "$$folder/helpline_demo.jsonl"; \
-	else \
-		$(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null; \
-	fi && \
-	$(VENV)/bin/python -m ml bench --data "$$folder/helpline_demo.jsonl" $(ARGS)
+	@$(CASES) && $(VENV)/bin/python -m ml bench --data "$$folder"/helpline_*.jsonl $(ARGS)
+
+figures: development ## Measure quality beside TF-IDF on the same DATA; PROFILE=full for the other profile
+	@$(CASES) && if [ -f "$(DATA)/helpline_ner.jsonl" ]; then $(call READ,helpline_ner); fi && \
+	$(VENV)/bin/python -m ml compare --data "$$folder"/helpline_*.jsonl --profile $(PROFILE) $(ARGS)
 
 format: development ## Format the code and sort its imports
 	@$(VENV)/bin/ruff check --fix-only .

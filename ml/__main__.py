@@ -1,4 +1,7 @@
-"""The command line: python -m ml train | evaluate | predict | import-checkpoint | bench. Exit code 2: wrong input."""
+"""The command line: python -m ml train | evaluate | predict | import-checkpoint | compare | bench.
+
+Exit code 2: wrong input.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +101,22 @@ def _import_checkpoint(options: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace) -> int:
+    schema = schemas.load(options.schema)
+    files = {Path(file).stem: examples.read(file, schema) for file in options.data}
+    from ml import baselines, encoder  # noqa: PLC0415 - as for training
+
+    _quiet_transformers()
+    config = TrainConfig(profile=options.profile, seed=options.seed)
+    reading = encoder.load(options.encoder)
+    found = {
+        name: baselines.compare(rows, schema, config, encoder=reading, progress=_show) for name, rows in files.items()
+    }
+    sys.stderr.write("\n")
+    _answer({"profile": config.profile, "files": found})
+    return 0
+
+
 def _bench(options: argparse.Namespace) -> int:
     schema = schemas.load(options.schema)
     rows = examples.read(options.data, schema)
@@ -161,6 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     published.add_argument("--out", help="folder to write; must not exist (default DIR-served)")
     published.add_argument("--schema", help="name of a shipped schema, or a TOML file (default: made from its names)")
     published.add_argument("--data", help="Example JSONL file to calibrate and measure on")
+    compare = commands.add_parser("compare", help="measure quality beside TF-IDF; prints one JSON object")
+    compare.add_argument("--data", required=True, nargs="+", help="Example JSONL files; each has a model of its own")
+    compare.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
+    compare.add_argument("--profile", choices=PROFILES, default="fast")
+    compare.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    compare.add_argument("--seed", type=int, default=0)
     bench = commands.add_parser("bench", help="compare speed with the reference path; prints one JSON object")
     bench.add_argument("--data", required=True, help="Example JSONL file")
     bench.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
@@ -174,6 +199,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "predict": _predict,
     "import-checkpoint": _import_checkpoint,
+    "compare": _compare,
     "bench": _bench,
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from ml import encoder, export, metrics, policy, schema, training
+from ml import baselines, encoder, export, metrics, schema, training
 from ml.config import TrainConfig
-from ml.policy import Side
 from ml.serving import Predictor
 from ml.types import Example
 from tests.conftest import DATA
@@ -31,7 +29,7 @@ HELPLINE = schema.load("helpline")
 def test_the_model_beats_tf_idf_on_the_demo_calls(tmp_path: Path) -> None:
     """Held-out calls use other words, so shared words alone do not get far."""
     calls = [call for call in generate.helpline() if call.labels]
-    ours, theirs = _compare(*_sides(calls, source="demo"), tmp_path)
+    ours, theirs = _compare(*baselines.part(calls), tmp_path)
     best = max(theirs["main_category"].values())
     assert best < 0.90
     assert ours["main_category"]["accuracy"] >= best + 0.03
@@ -45,17 +43,9 @@ def test_the_model_beats_tf_idf_on_real_calls_of_a_helpline(tmp_path: Path) -> N
     read = [columns.read(row.number, row.values or {}, source="real")[0] for row in rows.read(path, max_bytes=2**30)]
     calls = [call for call in read if call is not None]
     assert len(calls) == 511
-    ours, theirs = _compare(*_sides(calls, source="real"), tmp_path)
+    ours, theirs = _compare(*baselines.part(calls), tmp_path)
     assert ours["main_category"]["accuracy"] >= max(theirs["main_category"].values()) + 0.06
     assert ours["sub_category"]["accuracy"] >= max(theirs["sub_category"].values()) + 0.10
-
-
-def _sides(calls: Sequence[Example], *, source: str) -> tuple[list[Example], list[Example]]:
-    """Part calls as the app does: a fixed fifth by the hash of source and id is held out."""
-    sides = [policy.side_of(source, call.id, is_audit=False, has_labels=True) for call in calls]
-    learnt = [call for call, side in zip(calls, sides, strict=True) if side != Side.TEST]
-    held_out = [call for call, side in zip(calls, sides, strict=True) if side == Side.TEST]
-    return learnt, held_out
 
 
 def _compare(learnt: list[Example], held_out: list[Example], place: Path) -> tuple[dict, dict]:

@@ -1,0 +1,123 @@
+"""How good a model is beside what needs no model of ours: the commonest answer, and TF-IDF with logistic regression.
+
+All are measured on the same cases, which none of them learns from. What is measured of ours is what would be served.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from ml import export, metrics, policy, training
+from ml.config import TrainConfig
+from ml.encoder import Encoder
+from ml.errors import InputError
+from ml.policy import Side
+from ml.progress import OnProgress, ignore
+from ml.schema import Head, Kind, Schema
+from ml.serving import Predictor
+from ml.types import Example, HeadPrediction
+
+WORDS = (1, 2)  # How many words in a row are a feature of TF-IDF
+
+
+def compare(
+    rows: Sequence[Example],
+    schema: Schema,
+    config: TrainConfig,
+    *,
+    encoder: Encoder,
+    progress: OnProgress = ignore,
+) -> dict[str, Any]:
+    """Train on four fifths of the labelled cases, and measure on the others.
+
+    Args:
+        rows: cases, with whatever labels they have.
+        encoder: what `encoder.load` returned; with a cache, the seconds say nothing of new cases.
+
+    Returns:
+        `learnt` and `held_out`, the numbers of cases; `train_seconds`, the encoding of the cases included; and `heads`.
+        A head of one label or of several has `n`; `accuracy`, the share of cases whose whole answer is right, and the
+        same for `majority`, always the commonest answer, and `tf_idf`; `ece`, `ece_interval` and `ece_perfect` as
+        `metrics.evaluate` returns them. The other heads have what that returns.
+
+    Raises:
+        InputError: no case is learnt from, or none held out.
+        training.TrainingError: no head has labels enough.
+    """
+    learnt, held_out = part(rows)
+    if not learnt or not held_out:
+        counted = f"{len(learnt)} to learn from and {len(held_out)} held out"
+        raise InputError(f"expected labelled cases to learn from and a fifth to hold out, found {counted}")
+    begun = time.monotonic()
+    trained = training.train(learnt, schema, config, encoder=encoder, progress=progress)
+    seconds = time.monotonic() - begun
+    with tempfile.TemporaryDirectory(prefix="caseloop-compare-") as name:
+        export.save(trained, Path(name) / "model", progress=progress)
+        said = Predictor(Path(name) / "model").predict([row.text for row in held_out], progress=progress)
+    heads = metrics.evaluate(schema, held_out, said)
+    for key, found in heads.items():
+        if schema.head(key).kind in (Kind.CHOICE, Kind.CHOICES):
+            given = [prediction[key] for row, prediction in zip(held_out, said, strict=True) if key in row.labels]
+            heads[key] = _whole(schema.head(key), learnt, held_out, given, found)
+    return {"learnt": len(learnt), "held_out": len(held_out), "train_seconds": round(seconds, 1), "heads": heads}
+
+
+def part(rows: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Return the labelled cases to learn from and those to hold out: a fixed fifth by hash, the same as in the web app.
+
+    A text that stands on both sides is not learnt from.
+    """
+    labelled = [row for row in rows if row.labels]
+    sides = [
+        policy.side_of(row.source, row.conversation or row.id, is_audit=False, has_labels=True) for row in labelled
+    ]
+    held_out = [row for row, side in zip(labelled, sides, strict=True) if side == Side.TEST]
+    known = {row.text for row in held_out}
+    return [row for row in labelled if row.text not in known], held_out
+
+
+def tf_idf(learnt: Sequence[Example], held_out: Sequence[Example], key: str) -> float:
+    """Return the share of held-out cases whose whole answer of a head is right.
+
+    Every set of labels is a class of its own; an answer that nobody gave is never right. Both sides are labelled.
+    """
+    classes = [_class_of(row, key) for row in learnt]
+    truth = [_class_of(row, key) for row in held_out]
+    if len(set(classes)) == 1:  # Logistic regression wants two
+        return truth.count(classes[0]) / len(truth)
+    reference = make_pipeline(TfidfVectorizer(ngram_range=WORDS), LogisticRegression(max_iter=2000))
+    reference.fit([row.text for row in learnt], classes)
+    return float(reference.score([row.text for row in held_out], truth))
+
+
+def _whole(
+    head: Head,
+    learnt: Sequence[Example],
+    held_out: Sequence[Example],
+    given: Sequence[HeadPrediction],
+    found: dict[str, Any],
+) -> dict[str, Any]:
+    """Measure the whole answers of one head; `found` is what is known of it already."""
+    learnt, held_out = ([row for row in side if head.key in row.labels] for side in (learnt, held_out))
+    truth = [metrics.items(row.labels[head.key]) for row in held_out]
+    return {
+        "n": found["n"],
+        "accuracy": metrics.accuracy(truth, [metrics.items(prediction.answer) for prediction in given]),
+        "majority": Counter(truth).most_common(1)[0][1] / len(truth),
+        "tf_idf": tf_idf(learnt, held_out, head.key),
+        **{name: found[name] for name in ("ece", "ece_interval", "ece_perfect")},
+    }
+
+
+def _class_of(row: Example, key: str) -> str:
+    return json.dumps(sorted(metrics.items(row.labels[key])))
