@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from ml.policy import Side
 from ml.progress import OnProgress, ignore
 from ml.schema import Head, Kind, Schema
 from ml.serving import Predictor
-from ml.types import Example, HeadPrediction
+from ml.types import Example
 
 WORDS = (1, 2)  # How many words in a row are a feature of TF-IDF
 
@@ -46,9 +45,8 @@ def compare(
 
     Returns:
         `learnt` and `held_out`, the numbers of cases; `train_seconds`, the encoding of the cases included; and `heads`.
-        A head of one label or of several has `n`; `accuracy`, the share of cases whose whole answer is right, and the
-        same for `majority`, always the commonest answer, and `tf_idf`; `ece`, `ece_interval` and `ece_perfect` as
-        `metrics.evaluate` returns them. The other heads have what that returns.
+        A head has what `metrics.evaluate` returns; one of one label or of several also has `tf_idf`, the main measure
+        of TF-IDF with logistic regression.
 
     Raises:
         InputError: no case is learnt from, or none held out.
@@ -65,10 +63,9 @@ def compare(
         export.save(trained, Path(name) / "model", progress=progress)
         said = Predictor(Path(name) / "model").predict([row.text for row in held_out], progress=progress)
     heads = metrics.evaluate(schema, held_out, said)
-    for key, found in heads.items():
-        if schema.head(key).kind in (Kind.CHOICE, Kind.CHOICES):
-            given = [prediction[key] for row, prediction in zip(held_out, said, strict=True) if key in row.labels]
-            heads[key] = _whole(schema.head(key), learnt, held_out, given, found)
+    for head in schema.of_kind(Kind.CHOICE, Kind.CHOICES):
+        if head.key in heads:
+            heads[head.key]["tf_idf"] = tf_idf(learnt, held_out, head)
     return {"learnt": len(learnt), "held_out": len(held_out), "train_seconds": round(seconds, 1), "heads": heads}
 
 
@@ -86,38 +83,16 @@ def part(rows: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     return [row for row in labelled if row.text not in known], held_out
 
 
-def tf_idf(learnt: Sequence[Example], held_out: Sequence[Example], key: str) -> float:
-    """Return the share of held-out cases whose whole answer of a head is right.
-
-    Every set of labels is a class of its own; an answer that nobody gave is never right. Both sides are labelled.
-    """
-    classes = [_class_of(row, key) for row in learnt]
-    truth = [_class_of(row, key) for row in held_out]
-    if len(set(classes)) == 1:  # Logistic regression wants two
-        return truth.count(classes[0]) / len(truth)
-    reference = make_pipeline(TfidfVectorizer(ngram_range=WORDS), LogisticRegression(max_iter=2000))
-    reference.fit([row.text for row in learnt], classes)
-    return float(reference.score([row.text for row in held_out], truth))
-
-
-def _whole(
-    head: Head,
-    learnt: Sequence[Example],
-    held_out: Sequence[Example],
-    given: Sequence[HeadPrediction],
-    found: dict[str, Any],
-) -> dict[str, Any]:
-    """Measure the whole answers of one head; `found` is what is known of it already."""
+def tf_idf(learnt: Sequence[Example], held_out: Sequence[Example], head: Head) -> float:
+    """Return the main measure of a head on its labelled held-out cases; every set of labels is a class of its own."""
     learnt, held_out = ([row for row in side if head.key in row.labels] for side in (learnt, held_out))
+    classes = [json.dumps(sorted(metrics.items(row.labels[head.key]))) for row in learnt]
+    if len(set(classes)) == 1:  # Logistic regression wants two
+        answered = classes[:1] * len(held_out)
+    else:
+        reference = make_pipeline(TfidfVectorizer(ngram_range=WORDS), LogisticRegression(max_iter=2000))
+        answered = reference.fit([row.text for row in learnt], classes).predict([row.text for row in held_out])
     truth = [metrics.items(row.labels[head.key]) for row in held_out]
-    return {
-        "n": found["n"],
-        "accuracy": metrics.accuracy(truth, [metrics.items(prediction.answer) for prediction in given]),
-        "majority": Counter(truth).most_common(1)[0][1] / len(truth),
-        "tf_idf": tf_idf(learnt, held_out, head.key),
-        **{name: found[name] for name in ("ece", "ece_interval", "ece_perfect")},
-    }
-
-
-def _class_of(row: Example, key: str) -> str:
-    return json.dumps(sorted(metrics.items(row.labels[key])))
+    found = [frozenset(json.loads(said)) for said in answered]
+    measure = metrics.accuracy if head.kind == Kind.CHOICE else metrics.micro_f1
+    return measure(truth, found)

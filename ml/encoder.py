@@ -63,12 +63,15 @@ class Encoder:
     tuned: frozenset[str] = frozenset()
     cache: Cache | None = None
 
-    def batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, texts: Sequence[str], cut: Sequence[Pieces] | None = None) -> Iterator[Batch]:
         """Encode texts in batches of similar length, longest first, so that little is computed on padding.
 
         What the cache holds is read from there, and what it lacks is put there.
+
+        Args:
+            cut: what `splitter.split` gave for these texts, where it has been asked before.
         """
-        cut = self.splitter.split(texts)
+        cut = self.splitter.split(texts) if cut is None else cut
         known = [self.cache.read(self._place(text)) if self.cache else None for text in texts]
         missing = [row for row, vectors in enumerate(known) if vectors is None]
         for chosen in pieces.batches([cut[row] for row in missing], BATCH_TOKENS):

@@ -31,7 +31,7 @@ from ml.serving import Predictor
 from ml.training import TrainedModel
 from ml.types import Example, Prediction
 
-MOST_COMPARED = 512  # Held-out rows
+MOST_COMPARED = 256  # Held-out rows
 MOST_CHECKED = 8  # Of these, with the folder as it will be served
 LARGEST_ERROR = 0.001  # Mean absolute difference of probabilities there: the same numbers, added in another order
 LARGEST_DROP = 0.01  # Of the main measure of a head

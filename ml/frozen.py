@@ -27,6 +27,7 @@ from ml.schema import Kind
 from ml.targets import SpanTarget, Target
 
 FEWEST_WORD_BATCHES = 32  # Of an epoch, made up by passing over the same rows again
+WORDS_AT_ONCE = 128  # Of a text in a batch
 TEXTS_TO_SCORE = 64  # At once, when nothing is learnt
 
 
@@ -54,10 +55,11 @@ class Cases:
         is_real = torch.arange(phrases.shape[1])[None] < lengths[:, None]
         return phrases, is_real, {key: values[rows] for key, values in self.likeness.items()}
 
-    def word_batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return words (B, N, W) and shapes (B, N, S) of some rows."""
-        words = pad_sequence([self.words[row] for row in rows], batch_first=True)
-        return words, pad_sequence([self.shapes[row] for row in rows], batch_first=True)
+    def word_batch(self, rows: Sequence[int], parts: Sequence[slice] | None = None) -> tuple[Tensor, Tensor]:
+        """Return words (B, N, W) and shapes (B, N, S) of some rows, or of a part of each."""
+        chosen = list(zip(rows, parts or [slice(None)] * len(rows), strict=True))
+        words = pad_sequence([self.words[row][part] for row, part in chosen], batch_first=True)
+        return words, pad_sequence([self.shapes[row][part] for row, part in chosen], batch_first=True)
 
 
 def encode(
@@ -75,19 +77,18 @@ def encode(
         tagged: rows whose words are to be tagged; those of the others are not kept.
         is_new: whether the network has still to learn from these texts what is usual.
     """
-    cases = Cases([], [torch.empty(0)] * len(texts), {}, {}, {})
-    cases.pieces.extend(encoder.splitter.split(texts))
+    cases = Cases(encoder.splitter.split(texts), [torch.empty(0)] * len(texts), {}, {}, {})
     for key in network.pooled_keys:
         cases.likeness[key] = torch.zeros(len(texts), *network.head(key).centre.shape)
     means = torch.zeros(len(texts), encoder.width)
     done = 0
-    for batch in encoder.batches(texts):
+    for batch in encoder.batches(texts, cases.pieces):
         means[batch.rows] = mean_of(batch.tokens, batch.mask)
         found, is_real = models.phrases_of(batch.tokens, batch.mask)
         for key, values in network.likeness(means[batch.rows], found, is_real).items():
             cases.likeness[key][batch.rows] = values
         for at, row in enumerate(batch.rows):
-            cases.phrases[row] = found[at][is_real[at]]
+            cases.phrases[row] = found[at][is_real[at]].to(fastest_dtype())
             if row in tagged:
                 cut = cases.pieces[row]
                 cases.words[row] = batch.tokens[at][torch.from_numpy(cut.firsts)]
@@ -221,10 +222,22 @@ def _tagging_loss(
     network: CaseModel, cases: Cases, tagged: Sequence[SpanTarget], rows: Tensor, learns: Tensor
 ) -> Tensor:
     network.taggers.train()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
-        scores = network.tag(*cases.word_batch(rows.tolist()))
-    losses = [target.loss(scores[target.head.key].float(), rows.tolist(), learns) for target in tagged]
+    chosen = rows.tolist()
+    parts = [_some(len(cases.words[row])) for row in chosen]
+    scores = _tags(network, *cases.word_batch(chosen, parts))
+    losses = [target.loss(scores[target.head.key], chosen, learns, parts) for target in tagged]
     return torch.stack(losses).sum()
+
+
+def _tags(network: CaseModel, words: Tensor, shapes: Tensor) -> dict[str, Tensor]:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
+        return {key: scores.float() for key, scores in network.tag(words, shapes).items()}
+
+
+def _some(n_words: int) -> slice:
+    """Choose words of a text that follow each other: texts are long, and every epoch reads others of them."""
+    start = int(torch.randint(max(0, n_words - WORDS_AT_ONCE) + 1, ()))
+    return slice(start, start + WORDS_AT_ONCE)
 
 
 def _scored(
@@ -242,7 +255,7 @@ def _scored(
             wanted = held_out.tagged_rows(target)
             for start in range(0, len(wanted), TEXTS_TO_SCORE):
                 rows = wanted[start : start + TEXTS_TO_SCORE]
-                scores = network.tag(*cases.word_batch(rows))[target.head.key].numpy()
+                scores = _tags(network, *cases.word_batch(rows))[target.head.key].numpy()
                 tags[target.head.key] |= {row: scores[at, : len(cases.words[row])] for at, row in enumerate(rows)}
     return {key: torch.cat([part[key] for part in parts], dim=1) for key in network.pooled_keys}, tags
 

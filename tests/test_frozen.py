@@ -84,8 +84,8 @@ def test_the_weights_that_are_left_are_those_of_the_best_epoch(tiny_encoder: Enc
     for key, values in scores.items():
         torch.testing.assert_close(values, found.logits[key])
     tags = network.tag(*cases.word_batch([*found.tags["names"]]))["names"]
-    for values, kept in zip(tags, found.tags["names"].values(), strict=True):
-        torch.testing.assert_close(values[: len(kept)], torch.from_numpy(kept))
+    for values, kept in zip(tags, found.tags["names"].values(), strict=True):  # Learnt in bfloat16 where that is fast
+        torch.testing.assert_close(values[: len(kept)], torch.from_numpy(kept), rtol=0.05, atol=0.05 * kept.std())
 
 
 def test_a_copy_learns_nothing_from_the_rows_that_it_leaves_out(tiny_encoder: Encoder) -> None:
