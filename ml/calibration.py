@@ -7,8 +7,10 @@ Scores are calibrated on rows that the model did not learn from. `tree` makes `c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +23,7 @@ from ml.types import Answer, HeadPrediction, Labels, Prediction, Span
 
 __all__ = ["Calibration", "HeadCalibration", "Logits", "choice_probabilities", "fit", "predictions"]
 
+LEANINGS = (0.0, 0.25, 0.5, 0.75, 1.0)  # Shares of the log-frequency of labels that are tried
 MOST_WORDS = 20_000  # Words from which the temperature of a spans head is learnt; more take time and change nothing
 
 # Head key to raw scores: (n_cases, n_labels) for choice and choices, (n_cases, n_sets) for choices whose sets exclude
@@ -33,7 +36,13 @@ Sets: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 
 
 def fit(
-    schema: Schema, logits: Logits, truth: Sequence[Labels], *, words: Words | None = None, sets: Sets | None = None
+    schema: Schema,
+    logits: Logits,
+    truth: Sequence[Labels],
+    *,
+    words: Words | None = None,
+    sets: Sets | None = None,
+    learnt_from: Sequence[Labels] = (),
 ) -> dict[str, HeadCalibration]:
     """Calibrate every head that has logits, on rows that it did not learn from.
 
@@ -43,6 +52,8 @@ def fit(
         truth: the n_cases labels; a head without a label is passed over.
         words: of the n_cases texts, each (n_words, 2); needed for spans.
         sets: of the `choices` heads that score whole sets, what each score stands for, labels in schema order.
+        learnt_from: labels of the rows that the model did learn from: how common each is. Without them no head leans
+            on that.
 
     Raises:
         ValueError: there are scores of spans, and no words.
@@ -64,7 +75,7 @@ def fit(
     for _ in range(2):  # Heads of a tree share evidence, so each is fitted again beside the others' new temperature
         for head in schema.of_kind(Kind.CHOICE):
             if head.key in logits and sum(head.key in labels for labels in truth) >= FEWEST_ROWS:
-                found[head.key] = _fit_choice(schema, head, logits, truth, found)
+                found[head.key] = _fit_choice(schema, head, logits, truth, found, learnt_from)
     return found
 
 
@@ -102,8 +113,8 @@ def predictions(
 def choice_probabilities(schema: Schema, logits: Logits, calibration: Calibration) -> dict[str, Floats]:
     """Return the probabilities of every `choice` head, shape (n_cases, n_labels); rows sum to 1, and heads agree."""
     heads = [head for head in schema.of_kind(Kind.CHOICE) if head.key in logits]
-    tempered = {head.key: log_softmax(_matrix(logits, head) / calibration[head.key].temperature) for head in heads}
-    return tree.marginals(schema, tempered)
+    evidence = {head.key: calibration[head.key].log_probabilities(_matrix(logits, head), head.keys) for head in heads}
+    return tree.marginals(schema, evidence)
 
 
 def _matrix(logits: Logits, head: Head) -> Floats:
@@ -217,20 +228,37 @@ def _log_odds_of_rubric(probs: Floats, chosen: Bools, counted: Bools) -> Floats:
 
 
 def _fit_choice(
-    schema: Schema, head: Head, logits: Logits, truth: Sequence[Labels], found: Calibration
+    schema: Schema,
+    head: Head,
+    logits: Logits,
+    truth: Sequence[Labels],
+    found: Calibration,
+    learnt_from: Sequence[Labels],
 ) -> HeadCalibration:
-    """Choose the temperature that makes the labels of the whole tree likeliest."""
+    """Choose the temperature, and how far to lean on what is common, that make the labels of the whole tree likeliest.
+
+    Source: Alexandari et al. (2020), Maximum Likelihood with Bias-Corrected Calibration, with one number for all labels
+    in the place of one for each, since few rows cannot tell of many labels.
+    """
     family = {other.key: other for other in tree.family(schema, head) if other.key in logits}
     rows = {key: [row for row, labels in enumerate(truth) if key in labels] for key in family}
     columns = {key: [family[key].keys.index(str(truth[row][key])) for row in rows[key]] for key in family}
     scores = {key: logits[key] for key in family}
+    counts = Counter(labels.get(head.key) for labels in learnt_from if isinstance(labels.get(head.key), str))
+    common = np.log([counts[key] + 1.0 for key in head.keys])
+    common -= common.mean()
 
-    def loss(temperature: float) -> float:
-        trial = {**found, head.key: replace(found[head.key], temperature=temperature)}
-        probs = choice_probabilities(schema, scores, trial)
+    def leaning(share: float, temperature: float) -> HeadCalibration:
+        shifts = dict(zip(head.keys, (share * common).tolist(), strict=True)) if share else {}
+        return replace(found[head.key], temperature=temperature, shifts=shifts)
+
+    def loss(share: float, temperature: float) -> float:
+        probs = choice_probabilities(schema, scores, {**found, head.key: leaning(share, temperature)})
         return -sum(float(np.log(probs[key][rows[key], columns[key]] + TINY**2).sum()) for key in family)
 
-    return replace(found[head.key], temperature=scales.coolest(loss))
+    shares = LEANINGS if counts else LEANINGS[:1]
+    tried = [(share, scales.coolest(partial(loss, share))) for share in shares]
+    return leaning(*min(tried, key=lambda one: loss(*one)))
 
 
 def _fit_choices(head: Head, scores: Floats, truth: Sequence[object]) -> HeadCalibration:

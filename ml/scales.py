@@ -32,6 +32,9 @@ class HeadCalibration:
 
     The keys of `temperatures` and `thresholds` are those of labels, or of a rubric's columns: see `rubrics.columns`.
 
+    `shifts` are added to the scores of a `choice` head after that, toward the commonest labels, the more the less it
+    knows. A temperature alone can only draw toward all labels alike.
+
     `sets` are what the scores of a `choices` head stand for where exactly one of several sets of labels is right;
     without them, each score stands for a label by itself.
     """
@@ -42,6 +45,7 @@ class HeadCalibration:
     intercept: float = 0.0
     temperatures: Mapping[str, float] = field(default_factory=dict)
     sets: Sequence[Sequence[str]] = ()
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that files hold; `HeadCalibration(**found)` reads it back."""
@@ -50,6 +54,10 @@ class HeadCalibration:
     def probabilities(self, scores: Floats, keys: Sequence[str]) -> Floats:
         """Return the probability of each of several independent labels, (n, n_labels)."""
         return sigmoid(scores / np.array([self.temperatures.get(key, self.temperature) for key in keys]))
+
+    def log_probabilities(self, scores: Floats, keys: Sequence[str]) -> Floats:
+        """Return the logarithm of the probability of each of several labels of which one is right, (n, n_labels)."""
+        return log_softmax(scores / self.temperature + np.array([self.shifts.get(key, 0.0) for key in keys]))
 
     def exact(self, log_odds: Floats) -> Floats:
         """Return the corrected probability that whole answers are right, of any shape."""
@@ -130,28 +138,32 @@ def best_threshold(default: float, probs: Floats, truth: Bools, worth: Callable[
 
 
 def coolest(loss: Callable[[float], float]) -> float:
-    """Return the temperature with the lowest loss, by golden-section search on its logarithm."""
-    low, high, golden = -np.log(HOTTEST), np.log(HOTTEST), (np.sqrt(5.0) - 1.0) / 2.0
-    for _ in range(30):  # Leaves an interval of 3e-6
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, right) if loss(np.exp(left)) <= loss(np.exp(right)) else (left, high)
-    return float(np.exp((low + high) / 2))
+    """Return the temperature with the lowest loss, by Brent's method on its logarithm."""
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - servers do not fit
+
+    bounds = (-np.log(HOTTEST), np.log(HOTTEST))
+    found = minimize_scalar(lambda power: loss(np.exp(power)), bounds=bounds, method="bounded", options={"xatol": 1e-5})
+    return float(np.exp(found.x))
 
 
 def platt(log_odds: Floats, right: Bools) -> tuple[float, float]:
-    """Fit slope and intercept by Newton steps on the log-loss, drawn slightly toward 1 and 0 where rows are few.
+    """Fit slope and intercept by the log-loss, drawn slightly toward 1 and 0 where rows are few.
 
     Source: Platt (1999), Probabilistic Outputs for Support Vector Machines.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - servers do not fit
+
     inputs = np.stack([log_odds, np.ones_like(log_odds)], axis=1)  # (n, 2)
     start = np.array([1.0, 0.0])
-    weights = start.copy()
-    for _ in range(50):
-        probs = sigmoid(inputs @ weights)
-        gradient = inputs.T @ (probs - right) + (weights - start)
-        curvature = (inputs * (probs * (1 - probs))[:, None]).T @ inputs + np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return max(float(weights[0]), 0.0), float(weights[1])  # Never upside down: more certain is never less likely right
+    signs = np.where(right, 1.0, -1.0)
+
+    def loss(weights: Floats) -> float:
+        return float(np.logaddexp(0.0, -signs * (inputs @ weights)).sum() + ((weights - start) ** 2).sum() / 2)
+
+    def gradient(weights: Floats) -> Floats:
+        slopes: Floats = inputs.T @ (sigmoid(inputs @ weights) - right) + weights - start
+        return slopes
+
+    least = (0.0, None)  # Never upside down: more certain is never less likely right
+    found = minimize(loss, start, jac=gradient, method="L-BFGS-B", bounds=[least, (None, None)])
+    return float(found.x[0]), float(found.x[1])

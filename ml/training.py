@@ -128,10 +128,10 @@ def _finish(
     held = [out.examples[row] for row in rows]
     words = [out.pieces[row].words for row in rows]
     truth = [row.labels for row in held]
-    learnt = calibration.fit(schema, logits, truth, words=words)
-    given = calibration.predictions(schema, logits, learnt, words=words)
     learns = (~out.is_out[-1]).tolist()
     trained = [row for row, does in zip(out.examples, learns, strict=True) if does]
+    learnt = calibration.fit(schema, logits, truth, words=words, learnt_from=[row.labels for row in trained])
+    given = calibration.predictions(schema, logits, learnt, words=words)
     return TrainedModel(
         schema=schema,
         config=config,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ml import calibration, scales
 from ml.calibration import HeadCalibration
 from ml.scales import FEWEST_ROWS
+from ml.types import Labels
 from tests import tiny
 
 SCHEMA = tiny.toy_schema()
@@ -109,8 +110,39 @@ def test_the_confidence_of_sets_agrees_with_how_often_they_are_right() -> None:
     assert np.mean([row["mood"].confidence for row in predictions]) == pytest.approx(np.mean(right), abs=0.02)
 
 
+def test_a_head_that_knows_nothing_leans_on_what_is_common() -> None:
+    rng = np.random.default_rng(3)
+    learnt_from = [{"place": "land"}] * 70 + [{"place": "sea"}] * 30
+    truth: list[Labels] = [{"place": "land" if rng.random() < 0.7 else "sea"} for _ in range(200)]
+    given = {"place": rng.normal(0, 3, (200, 2))}
+    found = calibration.fit(SCHEMA, given, truth, learnt_from=learnt_from)
+    said = [row["place"] for row in calibration.predictions(SCHEMA, given, found)]
+    share = np.mean([labels["place"] == "land" for labels in truth])
+    assert np.mean([one.probabilities["land"] for one in said]) == pytest.approx(share, abs=0.04)
+    assert np.std([one.probabilities["land"] for one in said]) < 0.1
+    assert {one.answer for one in said} == {"land"}
+    assert calibration.fit(SCHEMA, given, truth)["place"].shifts == {}
+
+
+def test_a_head_that_knows_does_not_lean() -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 3, (2000, 2))
+    probs = np.exp(scales.log_softmax(logits))
+    truth: list[Labels] = [{"place": "sea" if rng.random() < row[0] else "land"} for row in probs]
+    found = calibration.fit(SCHEMA, {"place": logits}, truth, learnt_from=[{"place": "land"}] * 9 + [{"place": "sea"}])
+    assert found["place"].shifts == {}
+    assert found["place"].temperature == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_correction_is_found_where_the_scores_are_saturated() -> None:
+    odds = np.concatenate([np.full(50, 14.0), np.full(50, -14.0)])
+    right = np.concatenate([np.arange(50) < 45, np.arange(50) < 5])
+    slope, intercept = scales.platt(odds, right)
+    assert scales.sigmoid(slope * np.array([14.0, -14.0]) + intercept) == pytest.approx([0.9, 0.1], abs=0.02)
+
+
 def test_a_calibration_survives_json() -> None:
-    learnt = HeadCalibration(2.0, {"calm": 0.3}, 0.9, -0.1)
+    learnt = HeadCalibration(2.0, {"calm": 0.3}, 0.9, -0.1, shifts={"calm": 0.5})
     assert HeadCalibration(**learnt.as_json()) == learnt
 
 
