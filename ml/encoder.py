@@ -78,8 +78,11 @@ class Encoder:
             rows = [missing[at] for at in chosen]
             batch = self._encode(rows, [cut[row] for row in rows])
             if self.cache:
+                halves = batch.tokens.half()
                 for at, row in enumerate(rows):
-                    self.cache.write(self._place(texts[row]), batch.tokens[at, batch.mask[at]].half().numpy())
+                    self.cache.write(self._place(texts[row]), halves[at, batch.mask[at]].numpy())
+                # As they will be read, so that the first training gives what the second one does
+                batch = replace(batch, tokens=halves.to(self.dtype))
             yield batch
         found = [row for row, vectors in enumerate(known) if vectors is not None]
         for chosen in pieces.batches([cut[row] for row in found], BATCH_TOKENS):

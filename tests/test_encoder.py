@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,3 +151,9 @@ def test_an_encoder_without_a_list_of_layers_says_so(other_encoder: Callable[[st
     assert found.means(["ship"]).isfinite().all()
     with pytest.raises(EncoderError, match=r"has no list of 3 layers; only the fast profile can use it"):
         _ = found.layers
+
+
+def test_what_is_computed_is_what_the_cache_will_give(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    network = copy.deepcopy(tiny_encoder.network).float()  # What is read is exported, and in single precision
+    encoder = replace(tiny_encoder, network=network, dtype=torch.float32, cache=Cache(tmp_path))
+    assert torch.equal(encoder.means(TEXTS), encoder.means(TEXTS))
