@@ -5,6 +5,8 @@ InputError
 ├── ExamplesError       lines of a file are not examples of the schema
 ├── EncoderError        an encoder cannot be loaded, or not be tuned
 ├── TrainingError       there is too little, or nothing, to learn from
+├── SamplingError       cases cannot be chosen so
+├── SimulationError     what is asked for cannot be simulated on these cases
 ├── ModelFolderError    a model folder is missing, damaged, or of another format
 └── CheckpointError     a published checkpoint is not of the layout that can be imported
 """
