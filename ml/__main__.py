@@ -1,4 +1,4 @@
-"""The command line: python -m ml train | evaluate | predict | import-checkpoint | compare | bench.
+"""The command line: python -m ml train | evaluate | predict | import-checkpoint | compare | simulate | bench.
 
 Exit code 2: wrong input.
 """
@@ -20,6 +20,7 @@ from ml.errors import InputError
 from ml.pieces import PACKAGED
 from ml.progress import Progress
 from ml.registry import ModelFolderError
+from ml.sampling import strategies
 from ml.serving import Predictor
 from ml.types import Example
 
@@ -117,6 +118,24 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    strategies.named(options.strategy)
+    schema = schemas.load(options.schema)
+    pool, test = examples.read(options.pool, schema), examples.read(options.test, schema)
+    from ml import encoder, simulation  # noqa: PLC0415 - as for training
+
+    asked = {"strategy": options.strategy, "budgets": options.budget, "batch": options.batch}
+    simulation.check(pool, test, **asked)
+    _quiet_transformers()
+    folder = Path(options.cache).expanduser()
+    reading = encoder.load(options.encoder, cache=Cache(folder / "vectors"))
+    config, exports = TrainConfig(seed=options.seed), folder / "exports"
+    found = simulation.run(pool, test, schema, **asked, encoder=reading, config=config, exports=exports, progress=_show)
+    sys.stderr.write("\n")
+    _answer(found)
+    return 0
+
+
 def _bench(options: argparse.Namespace) -> int:
     schema = schemas.load(options.schema)
     rows = examples.read(options.data, schema)
@@ -156,6 +175,19 @@ def _quiet_transformers() -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
+def _strategies() -> str:
+    lines = [f"  {name:18}{strategy.about}" for name, strategy in strategies.STRATEGIES.items()]
+    return "\n".join([f"strategies (default {strategies.DEFAULT}), each asks about the cases that are:", *lines])
+
+
+def _counts(value: str) -> list[int]:
+    """Read numbers that are separated by commas."""
+    try:
+        return [int(part) for part in value.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is no list of whole numbers; expected N or N,N,...") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml", description="Train, evaluate and use models of case texts.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -186,6 +218,21 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--profile", choices=PROFILES, default="fast")
     compare.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
     compare.add_argument("--seed", type=int, default=0)
+    simulate = commands.add_parser(
+        "simulate",
+        help="measure what an order of asking teaches; prints one JSON object",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_strategies(),
+    )
+    simulate.add_argument("--schema", required=True, help="name of a shipped schema, or a TOML file")
+    simulate.add_argument("--pool", required=True, help="Example JSONL file of the cases that may be asked, labelled")
+    simulate.add_argument("--test", required=True, help="Example JSONL file to measure on")
+    simulate.add_argument("--strategy", metavar="NAME", default=strategies.DEFAULT, help="one of the list below")
+    simulate.add_argument("--budget", metavar="N[,N...]", type=_counts, required=True, help="cases labelled in all")
+    simulate.add_argument("--batch", type=int, help="cases between two trainings (default a tenth of the budget)")
+    simulate.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--cache", default=str(CACHE), help=f"folder that keeps what encoders gave (default {CACHE})")
     bench = commands.add_parser("bench", help="compare speed with the reference path; prints one JSON object")
     bench.add_argument("--data", required=True, help="Example JSONL file")
     bench.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
@@ -200,6 +247,7 @@ COMMANDS = {
     "predict": _predict,
     "import-checkpoint": _import_checkpoint,
     "compare": _compare,
+    "simulate": _simulate,
     "bench": _bench,
 }
 
