@@ -54,7 +54,8 @@ def of_head(head: Head, cases: Sequence[Answers], rng: np.random.Generator) -> d
     held = [[metrics.items(answer) for answer in case] for case in shared]
     match head.kind:
         case Kind.CHOICE:
-            return {"alpha": alpha(shared, rng, order=head.keys if head.ordered else None)}
+            keys = [[str(answer) for answer in case] for case in shared]
+            return {"alpha": alpha(keys, rng, order=head.keys if head.ordered else None)}
         case Kind.CHOICES:
             by_label = {key: [[key in answer for answer in case] for case in held] for key in head.keys}
             each = {f"alpha {key}": alpha(answers, rng) for key, answers in by_label.items()}
