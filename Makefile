@@ -103,7 +103,7 @@ endef
 $(VENV)/installed: requirements.txt
 	$(install)
 
-$(VENV)/installed-for-development: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-for-development: requirements-dev.txt requirements-mlflow.txt $(VENV)/installed
 	$(install)
 
 $(LABEL_STUDIO_VENV)/installed: requirements-label-studio.txt

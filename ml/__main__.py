@@ -1,7 +1,4 @@
-"""The command line: python -m ml train | evaluate | predict | import-checkpoint | compare | simulate | bench.
-
-Exit code 2: wrong input.
-"""
+"""The command line, python -m ml COMMAND; --help lists the commands. Exit code 2: wrong input."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ml import examples, metrics, registry
+from ml import examples, metrics, registry, tracking
 from ml import schema as schemas
 from ml.cache import Cache
 from ml.config import PROFILES, TrainConfig
@@ -23,6 +21,10 @@ from ml.registry import ModelFolderError
 from ml.sampling import strategies
 from ml.serving import Predictor
 from ml.types import Example
+
+if TYPE_CHECKING:
+    from ml.folds import OutOfFold
+    from ml.schema import Schema
 
 LINES_AT_ONCE = 512  # Of a stream to predict: enough to sort by length, few enough to answer while reading on
 BAR_WIDTH = 30
@@ -53,12 +55,56 @@ def _train(options: argparse.Namespace) -> int:
     reading = export.restore(options.begin_with, cache=cache)[0] if options.begin_with else None
     config = TrainConfig(profile=options.profile, seed=options.seed)
     reading = reading or encoder.load(options.encoder, cache=cache)
-    trained = training.train(rows, schema, config, encoder=reading, exports=folder / "exports", progress=_show)
-    manifest = export.save(trained, options.out, data_hash=registry.hash_of(rows), progress=_show)
+    digest = registry.hash_of(rows)
+    given = {"schema": schema.name, "schema_version": schema.version, "encoder": reading.name, "data_sha256": digest}
+    given |= config.as_json()
+    with tracking.run(options.mlflow, experiment=schema.name, name=Path(options.out).name, parameters=given) as run:
+        tell = run.watch(_show)
+        trained = training.train(rows, schema, config, encoder=reading, exports=folder / "exports", progress=tell)
+        manifest = export.save(trained, options.out, data_hash=digest, progress=tell)
+        run.finish(manifest, options.out)
     sys.stderr.write("\n")
+    if run.failure:
+        sys.stderr.write(f"warning: MLflow did not get all of the run: {run.failure}\n")
     told = ("counts", "faults", "metrics", "export")
     _answer({"model": options.out, **{key: manifest[key] for key in told}})
     return 0
+
+
+def _cross_validate(options: argparse.Namespace) -> int:
+    schema, found = _out_of_fold(options)
+    _answer({"heads": metrics.evaluate(schema, found.rows, found.predictions)})
+    return 0
+
+
+def _label_errors(options: argparse.Namespace) -> int:
+    from ml import label_errors  # noqa: PLC0415 - as for training
+
+    for error in label_errors.find(*_out_of_fold(options)):
+        _answer(error.as_json())
+    return 0
+
+
+def _out_of_fold(options: argparse.Namespace) -> tuple[Schema, OutOfFold]:
+    """Answer the rows of a file by models that did not learn from them."""
+    schema = schemas.load(options.schema)
+    rows = examples.read(options.data, schema)
+    from ml import encoder, folds  # noqa: PLC0415 - as for training
+
+    folds.draw(rows, options.folds, seed=options.seed)  # Before the encoder is loaded, which takes seconds
+    _quiet_transformers()
+    folder = Path(options.cache).expanduser()
+    found = folds.answer(
+        rows,
+        schema,
+        TrainConfig(profile=options.profile, seed=options.seed),
+        encoder=encoder.load(options.encoder, cache=Cache(folder / "vectors")),
+        count=options.folds,
+        exports=folder / "exports",
+        progress=_show,
+    )
+    sys.stderr.write("\n")
+    return schema, found
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -191,17 +237,21 @@ def _counts(value: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml", description="Train, evaluate and use models of case texts.")
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="learn a model from labelled examples")
-    train.add_argument("--schema", required=True, help="name of a shipped schema, or a TOML file")
-    train.add_argument("--data", required=True, help="Example JSONL file")
+    learning = _learning()
+    train = commands.add_parser("train", parents=[learning], help="learn a model from labelled examples")
     train.add_argument("--out", required=True, help="folder to write; must not exist")
-    train.add_argument("--profile", choices=PROFILES, default="fast")
-    train.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
     train.add_argument(
         "--from", dest="begin_with", metavar="DIR", help="model folder whose tuned encoder to go on from"
     )
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--cache", default=str(CACHE), help=f"folder that keeps what encoders gave (default {CACHE})")
+    train.add_argument("--mlflow", metavar="URI", default="", help="MLflow server that takes a record of the run")
+    validate = commands.add_parser(
+        "cross-validate", parents=[learning], help="measure what training gives, in folds; prints one JSON object"
+    )
+    errors = commands.add_parser(
+        "label-errors", parents=[learning], help="list labels that are probably wrong, one JSON object a line"
+    )
+    for command in (validate, errors):
+        command.add_argument("--folds", type=int, choices=range(2, 21), metavar="2-20", default=5)
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled examples; prints one JSON object")
     evaluate.add_argument("--model", required=True, help="model folder")
     evaluate.add_argument("--data", required=True, help="Example JSONL file")
@@ -241,8 +291,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _learning() -> argparse.ArgumentParser:
+    """Return the options of every command that trains."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--schema", required=True, help="name of a shipped schema, or a TOML file")
+    parser.add_argument("--data", required=True, help="Example JSONL file")
+    parser.add_argument("--profile", choices=PROFILES, default="fast")
+    parser.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", default=str(CACHE), help=f"folder that keeps what encoders gave (default {CACHE})")
+    return parser
+
+
 COMMANDS = {
     "train": _train,
+    "cross-validate": _cross_validate,
+    "label-errors": _label_errors,
     "evaluate": _evaluate,
     "predict": _predict,
     "import-checkpoint": _import_checkpoint,

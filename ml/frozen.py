@@ -138,7 +138,7 @@ def fit(
             optimiser.step()
             rates.step()
         found = held_out.measure(epoch, *_scored(network, cases, tagged, held_out))
-        tell(Progress("train", epoch, config.epochs, found.loss, found.figures))
+        tell(Progress("train", epoch, config.epochs, found.loss, found.figures, epoch))
         if watch.sees(found):
             kept = copy_of(network)
         elif watch.is_over_at(epoch):

@@ -173,7 +173,7 @@ class Tuning:
                 tell(Progress("tune", done, steps, float(loss.detach()), watch.best.figures))
             both.eval()
             found = self._measure(epoch)
-            tell(Progress("tune", done, steps, found.loss, found.figures))
+            tell(Progress("tune", done, steps, found.loss, found.figures, epoch))
             if watch.sees(found):
                 kept = frozen.copy_of(both)
             elif watch.is_over_at(epoch) and kept is not None:

@@ -38,7 +38,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_each_requirement_is_pinned_and_says_what_it_is_for() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-mlflow.txt"):
         for line in (ROOT / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r")):
                 assert re.fullmatch(r"[\w.\[\]-]+==[\w.]+ +# \S.+", line), line

@@ -124,9 +124,65 @@ def test_spans_that_cannot_be_learnt_from_are_counted_and_stop_nothing(
     assert faults["overlapping"] == sum(len(tiny.names(case.text)) for case in tiny.cases(10))
 
 
+def options_of(files: Path, data: str = "data.jsonl") -> list[str]:
+    named = {"schema": "toy.toml", "data": data, "encoder": "encoder", "cache": "cache"}
+    return [part for name, value in named.items() for part in (f"--{name}", str(files / value))]
+
+
+def test_cross_validating_measures_every_row_by_a_model_that_did_not_see_it(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cross-validate", *options_of(files), "--folds", "2"]) == 0
+    heads = json.loads(capsys.readouterr().out)["heads"]
+    assert list(heads) == HEADS
+    assert {found["n"] for found in heads.values()} == {120}
+    assert list(heads["thing"]) == ["n", "accuracy", "macro_f1", "majority", "ece", "ece_interval", "ece_perfect"]
+    assert heads["thing"]["accuracy"] > heads["thing"]["majority"]
+
+
+def test_likely_label_errors_are_printed_one_a_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = {"ship": "wave", "wave": "ship", "hill": "road", "road": "hill"}
+    lines = [json.loads(examples.write(case)) for case in tiny.cases(120)]
+    for line in lines:
+        line["labels"] = {key: line["labels"][key] for key in ("place", "thing")}
+    for line in lines[:8]:
+        line["labels"]["thing"] = wrong[line["labels"]["thing"]]
+    (files / "spoilt.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert main(["label-errors", *options_of(files, "spoilt.jsonl"), "--folds", "2"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(list(one) == ["id", "head", "given", "suggested", "probability", "rank"] for one in found)
+    things = [one for one in found if one["head"] == "thing"]
+    assert [one["rank"] for one in things] == list(range(1, len(things) + 1))
+    assert things[0]["id"] in {line["id"] for line in lines[:8]}
+    assert wrong[things[0]["suggested"]] == things[0]["given"]
+
+
+@pytest.mark.parametrize("command", ["cross-validate", "label-errors"])
+def test_more_folds_than_texts_are_explained(files: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "few.jsonl").write_text("\n".join(examples.write(case) for case in tiny.cases(3)))
+    assert main([command, *options_of(files, "few.jsonl")]) == 2
+    assert "3 different texts make no 5 folds" in capsys.readouterr().err
+
+
+def test_a_training_is_recorded_where_it_was_told_to(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = (files / "runs").as_uri()
+    assert main(["train", *options_of(files), "--out", str(files / "recorded"), "--mlflow", store]) == 0
+    assert "warning" not in capsys.readouterr().err
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    [run] = client.search_runs([client.get_experiment_by_name("toy").experiment_id])
+    assert (run.info.run_name, run.info.status) == ("recorded", "FINISHED")
+    assert (run.data.params["schema"], run.data.params["seed"]) == ("toy", "0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        pytest.param(["--mlflow", "nonsense://x"], "nothing takes runs of MLflow at nonsense://x", id="mlflow"),
         pytest.param(["--schema", "nothing"], "schema is 'nothing'; expected one of customer, helpline", id="schema"),
         pytest.param(["--data", "none.jsonl"], "none.jsonl cannot be read: No such file", id="data"),
         pytest.param(["--encoder", "none"], "encoder 'none' cannot be loaded", id="encoder"),

@@ -18,7 +18,7 @@ from ml.serving import Predictor
 from ml.types import Example
 from tests import tiny
 from tests.conftest import case_named, row_of, train
-from webapp import worker
+from webapp import checks, worker
 from webapp.actions import promotions, runs, snapshots
 from webapp.models import Case, CaseState, CaseText, Evaluation, ModelVersion, Run, RunState, Schema
 from webapp.queries import schemas as in_force
@@ -340,3 +340,39 @@ def must_not_happen(*args: Any, **rest: Any) -> None:
 def is_for_test(case: Example) -> bool:
     side = policy.side_of("import", f"labelled-{case.id}", is_audit=False, has_labels=True)
     return side == policy.Side.TEST
+
+
+# ------------------------------------------------------------------------------------------------------------ MLflow
+
+
+def test_a_run_is_recorded_where_the_settings_say(labelled, settings, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    settings.MLFLOW_TRACKING_URI = (tmp_path / "runs").as_uri()
+    run = train(labelled)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=settings.MLFLOW_TRACKING_URI)
+    [recorded] = client.search_runs([client.get_experiment_by_name("toy").experiment_id])
+    assert (recorded.info.run_name, recorded.info.status) == (f"toy-run-{run.pk}", "FINISHED")
+    assert recorded.data.params["data_sha256"] == run.snapshot.digest
+    assert recorded.data.metrics["final/place/accuracy"] == run.version.manifest["metrics"]["place"]["accuracy"]
+
+
+def test_a_server_that_takes_no_runs_keeps_nobody_from_training(labelled, settings, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings.MLFLOW_TRACKING_URI = "http://user:secret@127.0.0.1:1"
+    run = train(labelled)
+    assert run.state == RunState.SUCCEEDED
+    [warning] = [record for record in caplog.records if record.name == "webapp.worker"]
+    assert (warning.message, warning.run) == ("training run is not recorded by MLflow", run.pk)
+    assert "secret" not in caplog.text
+
+
+def test_an_address_without_mlflow_is_found_at_start(settings, monkeypatch) -> None:
+    settings.MLFLOW_TRACKING_URI = "http://127.0.0.1:1"
+    assert checks.mlflow_is_installed_where_it_is_used(None) == []
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    [error] = checks.mlflow_is_installed_where_it_is_used(None)
+    assert (error.id, error.hint) == ("webapp.E002", "pip install -r requirements-mlflow.txt")
+    settings.MLFLOW_TRACKING_URI = ""
+    assert checks.mlflow_is_installed_where_it_is_used(None) == []

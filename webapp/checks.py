@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -19,3 +20,12 @@ def secrets_are_long(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{name} is shorter than 20 characters", hint="openssl rand -hex 32", id="webapp.E001") for name in weak
     ]
+
+
+@register
+def mlflow_is_installed_where_it_is_used(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse an address of an MLflow server that nothing can speak to."""
+    if not settings.MLFLOW_TRACKING_URI or find_spec("mlflow"):
+        return []
+    hint = "pip install -r requirements-mlflow.txt"
+    return [Error("MLFLOW_TRACKING_URI is set, and MLflow is not installed", hint=hint, id="webapp.E002")]

