@@ -24,6 +24,7 @@ from ml.types import Answer, HeadPrediction, Labels, Prediction, Span
 __all__ = ["Calibration", "HeadCalibration", "Logits", "choice_probabilities", "fit", "predictions"]
 
 LEANINGS = (0.0, 0.25, 0.5, 0.75, 1.0)  # Shares of the log-frequency of labels that are tried
+PARTS = 5  # Of held-out rows, of which each is measured by what is learnt of the others
 MOST_WORDS = 20_000  # Words from which the temperature of a spans head is learnt; more take time and change nothing
 
 # Head key to raw scores: (n_cases, n_labels) for choice and choices, (n_cases, n_sets) for choices whose sets exclude
@@ -66,16 +67,19 @@ def fit(
         if len(rows) >= FEWEST_ROWS:
             scores, wanted = _matrix(logits, head)[rows], [truth[row][head.key] for row in rows]
             if exclusive := found[head.key].sets:
-                found[head.key] = _fit_sets(head, exclusive, scores, wanted)
+                learnt = _fit_sets(head, exclusive, scores, wanted)
             else:
                 fit_kind = _fit_choices if head.kind == Kind.CHOICES else _fit_rubric
-                found[head.key] = fit_kind(head, scores, wanted)
+                learnt = fit_kind(head, scores, wanted)
+            found[head.key] = replace(learnt, rows=len(rows))
     for head in (head for head in schema.of_kind(Kind.SPANS) if head.key in logits):
         found[head.key] = _fit_spans(head, logits[head.key], _words(head, words), [row.get(head.key) for row in truth])
     for _ in range(2):  # Heads of a tree share evidence, so each is fitted again beside the others' new temperature
         for head in schema.of_kind(Kind.CHOICE):
-            if head.key in logits and sum(head.key in labels for labels in truth) >= FEWEST_ROWS:
-                found[head.key] = _fit_choice(schema, head, logits, truth, found, learnt_from)
+            n_rows = sum(head.key in labels for labels in truth)
+            if head.key in logits and n_rows >= FEWEST_ROWS:
+                learnt = _fit_choice(schema, head, logits, truth, found, learnt_from)
+                found[head.key] = replace(learnt, rows=n_rows)
     return found
 
 
@@ -84,7 +88,8 @@ def predictions(
 ) -> list[Prediction]:
     """Turn raw scores into what the model says of each case, heads in schema order.
 
-    The arguments are those of `fit`; a head is missing from the cases for which it was not scored.
+    The arguments are those of `fit`. Answers of a head that was not calibrated have no confidence, and a case lacks the
+    heads for which it was not scored.
 
     Raises:
         ValueError: there are scores of spans, and no words.
@@ -104,10 +109,51 @@ def predictions(
                 columns[head.key] = _answer_rubric(head, _matrix(logits, head), learnt)
             case Kind.SPANS:
                 columns[head.key] = _answer_spans(head, logits[head.key], _words(head, words), learnt)
+        if not learnt.rows:
+            columns[head.key] = [given and replace(given, confidence=None) for given in columns[head.key]]
     return [
         {key: given for key, given in zip(columns, row, strict=True) if given is not None}
         for row in zip(*columns.values(), strict=True)
     ]
+
+
+def predictions_of_strangers(
+    schema: Schema,
+    logits: Logits,
+    truth: Sequence[Labels],
+    *,
+    words: Words | None = None,
+    learnt_from: Sequence[Labels] = (),
+) -> list[Prediction]:
+    """Turn the scores of held-out rows into predictions, each fifth of them calibrated on the others.
+
+    So it can be measured how good calibrated answers are: on the rows that calibrate them they look better than they
+    are. The arguments are those of `fit`.
+    """
+    found: list[Prediction] = [{}] * len(truth)
+    every = np.random.default_rng(len(truth)).permutation(len(truth))
+    for part in range(PARTS):
+        inside, outside = np.sort(every[part::PARTS]), np.sort(np.delete(every, np.s_[part::PARTS]))
+        learnt = fit(
+            schema,
+            _rows(logits, outside),
+            [truth[row] for row in outside],
+            words=None if words is None else [words[row] for row in outside],
+            learnt_from=learnt_from,
+        )
+        given = predictions(
+            schema, _rows(logits, inside), learnt, words=None if words is None else [words[row] for row in inside]
+        )
+        for row, prediction in zip(inside, given, strict=True):
+            found[row] = prediction
+    return found
+
+
+def _rows(logits: Logits, rows: Ints) -> Logits:
+    return {
+        key: scores[rows] if isinstance(scores, np.ndarray) else [scores[row] for row in rows]
+        for key, scores in logits.items()
+    }
 
 
 def choice_probabilities(schema: Schema, logits: Logits, calibration: Calibration) -> dict[str, Floats]:
@@ -320,7 +366,7 @@ def _fit_spans(
     every = -(-len(flat) // MOST_WORDS)
     log_least, kept, at = np.log(TINY), flat[::every], (np.arange(len(flat[::every])), tags[::every])
     tempered = HeadCalibration(
-        scales.coolest(lambda value: -float(np.maximum(log_softmax(kept / value)[at], log_least).sum()))
+        scales.coolest(lambda value: -float(np.maximum(log_softmax(kept / value)[at], log_least).sum())), rows=len(rows)
     )
     found = spans.decode_all([scores for scores, _, _ in rows], [ranges for _, ranges, _ in rows], head, tempered)
     wanted = [{(span["start"], span["end"], span["label"]) for span in answer} for _, _, answer in rows]

@@ -23,13 +23,13 @@ class TrainConfig:
     folds: int = 4  # Parts of the rows that copies of the heads leave out in turn
     epochs: int = 8
     passes: int = 5  # Over the rows in an epoch; heads of spans, which see far more words than there are rows, make one
-    patience: int = 2  # Epochs in which no head gets better on held-out rows, after which training stops
+    patience: int = 3  # Epochs in which no head gets better on held-out rows, after which training stops
     batch_size: int = 64
     span_batch_size: int = 16
-    learning_rate: float = 0.02
-    span_learning_rate: float = 0.005
+    learning_rate: float = 0.003
+    span_learning_rate: float = 0.003
     warm_up: float = 0.1  # Share of the steps; after it the rate falls to 0 in a straight line
-    penalty: float = 0.5  # On the squared weights of the output layers, which are far more than the rows
+    penalty: float | None = None  # On the squared weights of the output layers; None: each head's is chosen
     query_penalty: float = 1.0  # On the squared attention queries: looking at few words overfits first
     balance: float = 0.5  # How rows of rare labels count while learning: 0 every row alike, 1 every label
     heaviest: float = 5.0  # Most that a row of a rare label counts

@@ -37,12 +37,14 @@ class Cases:
 
     pieces: how each was cut.
     phrases: (V, W) of each.
+    means: of the word pieces of each, (n, W).
     likeness: to the label texts of each head that answers a case as a whole, (n, L, C).
     words and shapes: (N, W) and (N, S) of each text whose words are to be tagged.
     """
 
     pieces: list[Pieces]
     phrases: list[Tensor]
+    means: Tensor
     likeness: dict[str, Tensor]
     words: dict[int, Tensor]
     shapes: dict[int, Tensor]
@@ -77,10 +79,10 @@ def encode(
         tagged: rows whose words are to be tagged; those of the others are not kept.
         is_new: whether the network has still to learn from these texts what is usual.
     """
-    cases = Cases(encoder.splitter.split(texts), [torch.empty(0)] * len(texts), {}, {}, {})
+    means = torch.zeros(len(texts), encoder.width)
+    cases = Cases(encoder.splitter.split(texts), [torch.empty(0)] * len(texts), means, {}, {}, {})
     for key in network.pooled_keys:
         cases.likeness[key] = torch.zeros(len(texts), *network.head(key).centre.shape)
-    means = torch.zeros(len(texts), encoder.width)
     done = 0
     for batch in encoder.batches(texts, cases.pieces):
         means[batch.rows] = mean_of(batch.tokens, batch.mask)
@@ -96,13 +98,13 @@ def encode(
         done += len(batch.rows)
         tell(Progress("encode", done, len(texts)))
     if is_new:
-        _standardise(network, means, cases)
+        _standardise(network, cases)
     return cases
 
 
-def _standardise(network: CaseModel, means: Tensor, cases: Cases) -> None:
-    network.centre.copy_(means.mean(dim=0))
-    network.spread.copy_(means.std(dim=0, correction=0).clamp(min=models.FLATTEST))
+def _standardise(network: CaseModel, cases: Cases) -> None:
+    network.centre.copy_(cases.means.mean(dim=0))
+    network.spread.copy_(cases.means.std(dim=0, correction=0).clamp(min=models.FLATTEST))
     for key in network.pooled_keys:
         network.head(key).standardise(cases.likeness[key])
 
@@ -163,10 +165,10 @@ def take_out_weights(network: CaseModel, held_out: HeldOut, outcome: Outcome, co
             outcome.logits[target.head.key] -= rarity[:, None]
 
 
-def penalty_of(network: CaseModel, key: str, config: TrainConfig) -> Tensor:
+def penalty_of(network: CaseModel, target: Target, config: TrainConfig) -> Tensor:
     """Return what the size of a head's weights costs."""
-    head = network.head(key)
-    return config.penalty * head.weight.square().sum() + config.query_penalty * head.query.square().sum()
+    head = network.head(target.head.key)
+    return target.penalty * head.weight.square().sum() + config.query_penalty * head.query.square().sum()
 
 
 def schedule(optimiser: torch.optim.Optimizer, steps: int, warm_up: float) -> torch.optim.lr_scheduler.LambdaLR:
@@ -214,7 +216,7 @@ def _pooled_loss(
     total = torch.zeros(())
     for target, weight in zip(pooled, weights, strict=True):
         losses = target.losses(scores[target.head.key], rows) * weight[:, rows]  # (K, B)
-        total = total + losses.sum() / len(rows) + penalty_of(network, target.head.key, config)
+        total = total + losses.sum() / len(rows) + penalty_of(network, target, config)
     return total
 
 

@@ -74,10 +74,14 @@ class PooledHead(nn.Module):
         self.centre.copy_(likeness.mean(dim=0))
         self.spread.copy_(likeness.std(dim=0, correction=0).clamp(min=FLATTEST))
 
+    def standard(self, likeness: Tensor) -> Tensor:
+        """Put likeness, (n, L, C), on the scale of what is usual for each label."""
+        return (likeness - self.centre) / self.spread
+
     def forward(self, pooled: Tensor, likeness: Tensor) -> Tensor:
         """Score the outputs: pooled (K, B, W), likeness (B, L, C) to (K, B, C)."""
         learnt = torch.einsum("kbw,kwc->kbc", pooled, self.weight) + self.bias[:, None]
-        return learnt + torch.einsum("blc,kl->kbc", (likeness - self.centre) / self.spread, self.trust)
+        return learnt + torch.einsum("blc,kl->kbc", self.standard(likeness), self.trust)
 
 
 class SpanHead(nn.Module):

@@ -30,6 +30,8 @@ class HeadCalibration:
     `choices` and `rubric`, `thresholds` are the probabilities from which a label or a yes is answered. `slope` and
     `intercept` correct, on the log-odds scale, the probability that a whole set, rubric or span is right.
 
+    `rows` are the held-out rows that it was learnt on. Where it is 0 nothing was, and answers have no confidence.
+
     The keys of `temperatures` and `thresholds` are those of labels, or of a rubric's columns: see `rubrics.columns`.
 
     `shifts` are added to the scores of a `choice` head after that, toward the commonest labels, the more the less it
@@ -46,6 +48,7 @@ class HeadCalibration:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     sets: Sequence[Sequence[str]] = ()
     shifts: Mapping[str, float] = field(default_factory=dict)
+    rows: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that files hold; `HeadCalibration(**found)` reads it back."""

@@ -31,11 +31,13 @@ class Target:
     value: positions of labels, (n,), for `choice`; 0 and 1 for each output, (n, C), else.
     is_known: (n, C) or, for `choice`, (n, 1): which outputs are labelled. A criterion that does not apply is neither
         met nor not met, so that its first output is not known and only its second is.
+    penalty: what the size of the head's weights costs.
     """
 
     head: Head
     value: Tensor
     is_known: Tensor
+    penalty: float = 0.0
 
     @classmethod
     def read(cls, head: Head, rows: Sequence[Example]) -> Target:
@@ -59,6 +61,11 @@ class Target:
     def rows(self) -> Tensor:
         """Which rows are labelled at all, (n,)."""
         return self.is_known.any(dim=1)
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs the head has, C."""
+        return len(self.head.keys) if self.head.kind == Kind.CHOICE else self.value.shape[1]
 
     def of(self, rows: Sequence[int]) -> Target:
         """Return the labels of some rows."""

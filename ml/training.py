@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ml import calibration, frozen, held_out, metrics, served, targets, tuning
+from ml import calibration, frozen, held_out, metrics, penalties, served, targets, tuning
 from ml import model as models
 from ml.calibration import HeadCalibration
 from ml.config import TrainConfig
@@ -85,7 +85,11 @@ def train(
         tagged = {at for at, row in enumerate(rows) for key in network.tagged_keys if key in row.labels}
         texts = [row.text for row in rows]
         cases = frozen.encode(network, ready, texts, tagged, progress)
-        pooled = targets.read(schema, keys, rows)
+        means = (cases.means - network.centre) / network.spread
+        pooled = []
+        for target in targets.read(schema, keys, rows):
+            likeness = network.head(target.head.key).standard(cases.likeness[target.head.key]).mean(dim=1)
+            pooled.append(replace(target, penalty=penalties.choose(means, likeness, target, is_out, config)))
         spans = [SpanTarget.read(schema.head(key), rows, cases.pieces) for key in network.tagged_keys]
         out = HeldOut(is_out, rows, pooled, spans, cases.pieces)
         outcome = frozen.fit(network, cases, pooled, spans, out, config, progress)
@@ -130,8 +134,9 @@ def _finish(
     truth = [row.labels for row in held]
     learns = (~out.is_out[-1]).tolist()
     trained = [row for row, does in zip(out.examples, learns, strict=True) if does]
-    learnt = calibration.fit(schema, logits, truth, words=words, learnt_from=[row.labels for row in trained])
-    given = calibration.predictions(schema, logits, learnt, words=words)
+    common = [row.labels for row in trained]
+    learnt = calibration.fit(schema, logits, truth, words=words, learnt_from=common)
+    given = calibration.predictions_of_strangers(schema, logits, truth, words=words, learnt_from=common)
     return TrainedModel(
         schema=schema,
         config=config,

@@ -228,7 +228,7 @@ class Tuning:
             scores = self._answer(tokens, mask)
             for target, weight in pooled:
                 losses = target.losses(scores[target.head.key], chosen) * weight[:, chosen]  # (1, B)
-                total = total + losses.sum() / len(rows) + frozen.penalty_of(self.network, target.head.key, config)
+                total = total + losses.sum() / len(rows) + frozen.penalty_of(self.network, target, config)
         tagged = [target for target in out.tagged if any(target.tags[row] is not None for row in rows)]
         if tagged:
             tags = self._tag(tokens, rows)

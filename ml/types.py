@@ -57,9 +57,10 @@ class HeadPrediction:
     """What one model says of one head of one case.
 
     `confidence` is the calibrated probability that the whole answer is exactly right, between 0 and 1; it is None
-    where nobody trained the model that answers, and for `spans`, which have one each. `probabilities` are calibrated
-    too: they sum to 1 over the label keys for `choice`, are of each label by itself for `choices`, and say how probable
-    a yes is where it applies for the "group.criterion" of a `rubric`; they are None for `spans`.
+    where nobody trained the model that answers, or nothing calibrated the head, and for `spans`, which have one each.
+    `probabilities` are calibrated too: they sum to 1 over the label keys for `choice`, are of each label by itself for
+    `choices`, and say how probable a yes is where it applies for the "group.criterion" of a `rubric`; they are None for
+    `spans`.
     """
 
     answer: Answer

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from ml import calibration, scales
 from ml.calibration import HeadCalibration
 from ml.scales import FEWEST_ROWS
-from ml.types import Labels
+from ml.types import Labels, Prediction
 from tests import tiny
 
 SCHEMA = tiny.toy_schema()
-PLAIN = {key: HeadCalibration() for key in ("place", "thing", "mood")}
+PLAIN = {key: HeadCalibration(rows=50) for key in ("place", "thing", "mood")}
 
 
 def scores(seed: int, rows: int = 6, scale: float = 3.0) -> dict[str, np.ndarray]:
@@ -29,12 +29,34 @@ def test_a_model_that_is_three_times_too_sure_gets_the_temperature_three() -> No
     assert found["place"].temperature == pytest.approx(3.0, rel=0.05)
 
 
-def test_a_head_with_too_few_held_out_rows_stays_as_it_is() -> None:
+def test_a_head_with_too_few_held_out_rows_stays_as_it_is_and_its_answers_have_no_confidence() -> None:
     truth = [{"place": "sea", "mood": ["calm"]}] * (FEWEST_ROWS - 1)
-    found = calibration.fit(
-        SCHEMA, {key: values[:1].repeat(FEWEST_ROWS - 1, 0) for key, values in scores(1).items()}, truth
-    )
-    assert found == PLAIN
+    given = {key: values[:1].repeat(FEWEST_ROWS - 1, 0) for key, values in scores(1).items()}
+    found = calibration.fit(SCHEMA, given, truth)
+    assert found == {key: HeadCalibration() for key in PLAIN}
+    said = calibration.predictions(SCHEMA, given, found)[0]
+    assert [(one.confidence, one.probabilities is None) for one in said.values()] == [(None, False)] * 3
+    more = calibration.fit(SCHEMA, {"place": given["place"].repeat(2, 0)}, truth * 2)
+    assert more["place"].rows == 2 * len(truth)
+
+
+def test_what_is_measured_was_calibrated_on_other_rows() -> None:
+    rng = np.random.default_rng(5)
+    given = {"mood": rng.normal(0, 2, (60, 2))}  # Tells nothing, so that whatever threshold looks good is chance
+    truth: list[Labels] = [{"mood": ["calm"] if calm else []} for calm in rng.random(60) < 0.5]
+    strangers = calibration.predictions_of_strangers(SCHEMA, given, truth)
+    own = calibration.predictions(SCHEMA, given, calibration.fit(SCHEMA, given, truth))
+
+    def right(rows: list[Prediction]) -> float:
+        return float(np.mean([row["mood"].answer == labels["mood"] for row, labels in zip(rows, truth, strict=True)]))
+
+    assert len(strangers) == 60
+    assert {row["mood"].confidence for row in strangers} != {row["mood"].confidence for row in own}
+    assert np.mean([row["mood"].confidence for row in strangers]) == pytest.approx(right(strangers), abs=0.12)
+    changed: list[Labels] = [{"mood": [] if truth[0]["mood"] else ["calm"]}, *truth[1:]]
+    again = calibration.predictions_of_strangers(SCHEMA, given, changed)
+    assert again[0] == strangers[0], "a row's own label says nothing of it"
+    assert again != strangers
 
 
 def test_the_tree_of_two_heads_is_the_product_of_both_summed_over_the_rest() -> None:
@@ -76,14 +98,14 @@ def test_heads_of_a_prediction_come_in_schema_order() -> None:
 
 
 def test_the_confidence_of_a_set_is_the_product_over_its_labels_before_correction() -> None:
-    learnt = {"mood": HeadCalibration()}
+    learnt = {"mood": HeadCalibration(rows=50)}
     [prediction] = calibration.predictions(SCHEMA, {"mood": np.log([[0.8 / 0.2, 0.3 / 0.7]])}, learnt)
     assert prediction["mood"].answer == ["calm"]
     assert prediction["mood"].confidence == pytest.approx(0.8 * 0.7)
 
 
 def test_a_label_of_a_set_is_answered_from_its_own_threshold_on() -> None:
-    learnt = {"mood": HeadCalibration(thresholds={"calm": 0.9, "loud": 0.2})}
+    learnt = {"mood": HeadCalibration(thresholds={"calm": 0.9, "loud": 0.2}, rows=50)}
     [prediction] = calibration.predictions(SCHEMA, {"mood": np.log([[0.8 / 0.2, 0.3 / 0.7]])}, learnt)
     assert prediction["mood"].answer == ["loud"]
     assert prediction["mood"].confidence == pytest.approx(0.2 * 0.3)

@@ -106,7 +106,7 @@ def rubrics_of(rng, n, temperature=1.0):
 
 def test_a_criterion_applies_from_one_half_and_is_yes_from_its_threshold_on() -> None:
     logits = {"quality": np.array([[2.0, -2.0, 0.3, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 0.1, -0.1, -3.0]])}
-    learnt = {"quality": HeadCalibration(thresholds={"hold.thanks": 0.6})}
+    learnt = {"quality": HeadCalibration(thresholds={"hold.thanks": 0.6}, rows=50)}
     first, second = calibration.predictions(SCHEMA, logits, learnt)
     assert first["quality"].answer == {"opening": {"phrase": True}, "hold": {"explains": False, "thanks": False}}
     assert second["quality"].answer == {"opening": {"phrase": True}, "hold": {"explains": None, "thanks": None}}
@@ -119,7 +119,7 @@ def test_a_criterion_applies_from_one_half_and_is_yes_from_its_threshold_on() ->
 
 def test_the_confidence_of_a_rubric_is_the_product_over_its_criteria_before_correction() -> None:
     logits = {"quality": np.array([[2.0, -2.0, 0.3, 1.0, 1.5, -0.5]])}
-    [said] = calibration.predictions(SCHEMA, logits, {"quality": HeadCalibration()})
+    [said] = calibration.predictions(SCHEMA, logits, {"quality": HeadCalibration(rows=50)})
     yes, no, _, first, second, third = sigmoid(logits["quality"][0])
     expected = first * yes * second * (1 - no) * (1 - third)
     assert said["quality"].confidence == pytest.approx(expected)
@@ -129,7 +129,7 @@ def test_the_confidence_of_rubrics_agrees_with_how_often_they_are_right() -> Non
     rng = np.random.default_rng(3)
     learnt = calibration.fit(SCHEMA, *rubrics_of(rng, 1500, 2.5))
     logits, truth = rubrics_of(rng, 4000, 2.5)
-    before = calibration.predictions(SCHEMA, logits, {"quality": HeadCalibration()})
+    before = calibration.predictions(SCHEMA, logits, {"quality": HeadCalibration(rows=50)})
     after = calibration.predictions(SCHEMA, logits, learnt)
     assert error(before, truth, "quality") > 0.2
     assert error(after, truth, "quality") < 0.03
@@ -234,7 +234,7 @@ def test_spans_whose_words_are_wrong_together_are_as_often_right_as_it_says() ->
 
 def test_of_sets_that_exclude_each_other_the_likeliest_is_answered_even_below_one_half() -> None:
     logits = {"mood": np.log([[0.4, 0.35, 0.25]])}
-    learnt = {"mood": HeadCalibration(sets=[["calm"], ["loud"], ["calm", "loud"]])}
+    learnt = {"mood": HeadCalibration(sets=[["calm"], ["loud"], ["calm", "loud"]], rows=50)}
     [said] = calibration.predictions(SCHEMA, logits, learnt)
     assert said["mood"].answer == ["calm"]
     assert said["mood"].confidence == pytest.approx(0.4)

@@ -98,7 +98,7 @@ def test_a_schema_of_its_own_names_the_classes_in_their_order(published: Path, p
     for key, expected in probabilities(published, LONG).items():
         assert list((said[key].probabilities or {}).values()) == pytest.approx(expected, abs=1e-5)
         assert said[key].answer == own.head(key).keys[int(np.argmax(expected))]
-        assert said[key].confidence == pytest.approx(max(expected), abs=1e-5)
+        assert said[key].confidence is None, "nothing has calibrated it"
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=["short", "four windows", "nothing left", "just one window"])
@@ -132,7 +132,7 @@ def test_classes_answer_with_the_labels_that_they_mean(published: Path, helpline
     )
     sets = {("Referral",): interventions[0], ("Counselling", "Referral"): both, ("Signposting",): interventions[2]}
     assert said["intervention"].answer == list(max(sets, key=lambda keys: sets[keys]))
-    assert said["intervention"].confidence == pytest.approx(max(sets.values()), abs=1e-5)
+    assert said["intervention"].confidence is None, "nothing has calibrated it"
 
 
 def test_the_manifest_says_what_was_imported_and_that_nothing_was_measured(helpline: Path) -> None:
