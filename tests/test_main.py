@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ml import examples
+from ml import examples, served
 from ml.__main__ import main
 from tests import tiny
 
@@ -54,7 +54,7 @@ def test_training_tells_how_far_it_is_and_nothing_else(files: Path) -> None:
 
 def test_the_cache_keeps_vectors_and_exports_where_it_was_told_to(files: Path) -> None:
     [encoder] = (files / "cache" / "exports").iterdir()
-    assert encoder.name.endswith("-int8.onnx")
+    assert encoder.name.endswith(f"-int8.{served.FORM}.onnx")
     texts = {case.text for case in tiny.cases(120)}
     assert len(list((files / "cache" / "vectors").rglob("*.npy"))) >= len(texts)
 
