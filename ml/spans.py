@@ -10,9 +10,11 @@ in order and apart from each other.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,7 +26,8 @@ from ml.types import Span
 
 Ints: TypeAlias = NDArray[np.intp]
 
-SIDE_BY_SIDE = 64  # Texts that are decoded together; numpy's cost is per step, so more texts cost little more
+SIDE_BY_SIDE = 256  # Parts of texts that are decoded together
+UNLIKELY = 1e-4  # Chance of being in a span below which a word is taken as outside; no confidence changes by much more
 FAINTEST = -600.0  # Least log-probability of a tag: ratios of such are still finite
 LENGTHS = (1, 3, 6, 10)  # Longest word of each length bucket, in characters; longer ones share the last
 SHAPES = (
@@ -127,25 +130,34 @@ def decode(scores: Floats, words: Ints, head: Head, calibration: HeadCalibration
 def decode_all(
     scores: Sequence[Floats], words: Sequence[Ints], head: Head, calibration: HeadCalibration
 ) -> list[list[Span]]:
-    """Return for each of several texts what `decode` does, much faster than one by one."""
+    """Return for each of several texts what `decode` does, much faster than one by one.
+
+    Words that are as good as certainly outside part a text: what lies between them is decoded by itself, and that of
+    all texts side by side, since numpy's cost is per step.
+    """
     answers: list[list[Span]] = [[] for _ in scores]
-    by_length = sorted(range(len(scores)), key=lambda row: len(scores[row]))
-    for begin in range(0, len(by_length), SIDE_BY_SIDE):
-        rows = by_length[begin : begin + SIDE_BY_SIDE]
-        batch = _log_probs([scores[row] for row in rows], 1 + 2 * len(head.keys), calibration.temperature)
-        for row, found in zip(rows, _likeliest(*batch), strict=True):
-            right = calibration.exact(log_odds(np.array([one.log_prob for one in found])))
+    tags = [np.maximum(log_softmax(one / calibration.temperature), FAINTEST) if len(one) else one for one in scores]
+    parts = sorted(
+        ((row, start, stop) for row, one in enumerate(tags) for start, stop in _uncertain(one)),
+        key=lambda part: part[2] - part[1],
+    )
+    for begin in range(0, len(parts), SIDE_BY_SIDE):
+        batch = parts[begin : begin + SIDE_BY_SIDE]
+        decoded = _likeliest(*_side_by_side([tags[row][start:stop] for row, start, stop in batch]))
+        right = calibration.exact(log_odds(np.array([one.log_prob for found in decoded for one in found]))).tolist()
+        confidence = iter(right)
+        for (row, start, _), found in zip(batch, decoded, strict=True):
             ranges = words[row]
-            answers[row] = [
+            answers[row] += [
                 Span(
-                    start=int(ranges[one.first, 0]),
-                    end=int(ranges[one.last, 1]),
+                    start=int(ranges[start + one.first, 0]),
+                    end=int(ranges[start + one.last, 1]),
                     label=head.keys[one.label],
-                    confidence=float(confidence),
+                    confidence=next(confidence),
                 )
-                for one, confidence in zip(found, right, strict=True)
+                for one in found
             ]
-    return answers
+    return [sorted(answer, key=itemgetter("start")) for answer in answers]
 
 
 def shapes(text: str, words: Ints) -> NDArray[np.float32]:
@@ -211,16 +223,29 @@ def _length(one: tuple[int, int, str], words: Ints) -> int:
     return int(words[one[0], 0] - words[one[1] - 1, 1])
 
 
-def _log_probs(scores: Sequence[Floats], n_tags: int, temperature: float) -> tuple[Floats, Floats, Floats]:
-    """Return the log-probability of outside (B, n), begins (B, n, L) and continues (B, n, L) for each word by itself.
+def _uncertain(tags: Floats) -> list[tuple[int, int]]:
+    """Return the half-open ranges of words that may be in a span, from the log-probabilities of their tags, (n, T).
 
-    Shorter texts are filled up with words that are certainly outside, which change nothing.
+    A word that the next one may continue is among them, however surely outside it is: one of the two is wrong.
     """
-    found = np.full((len(scores), max(map(len, scores), default=0), n_tags), FAINTEST)
+    if not len(tags):
+        return []
+    may_be = np.zeros(len(tags) + 2, dtype=bool)
+    may_be[1:-1] = tags[:, 0] < math.log1p(-UNLIKELY)
+    may_be[1:-2] |= np.exp(tags[1:, 2::2]).sum(axis=1) > UNLIKELY
+    edges = np.flatnonzero(may_be[1:] != may_be[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _side_by_side(parts: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
+    """Lay out the log-probabilities of outside (B, n), begins (B, n, L) and continues (B, n, L) of words.
+
+    Shorter parts are filled up with words that are certainly outside, which change nothing.
+    """
+    found = np.full((len(parts), max(map(len, parts)), parts[0].shape[1]), FAINTEST)
     found[:, :, 0] = 0.0
-    for row, values in enumerate(scores):
-        if len(values):
-            found[row, : len(values)] = np.maximum(log_softmax(values / temperature), FAINTEST)
+    for row, values in enumerate(parts):
+        found[row, : len(values)] = values
     return found[:, :, 0], found[:, :, 1::2], found[:, :, 2::2]
 
 
