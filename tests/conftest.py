@@ -25,7 +25,9 @@ from webapp.actions.submissions import External, Submission
 from webapp.engines import environment, processes
 from webapp.engines.folders import Folders
 from webapp.models import Annotation, Annotator, AnnotatorKind, Case, ModelVersion, Origin, Run, Schema
+from webapp.queries import queue
 from webapp.queries import schemas as in_force
+from webapp.queries.filters import Filters
 from webapp.roles import Role
 
 if TYPE_CHECKING:
@@ -218,6 +220,18 @@ def predict(version: ModelVersion, external_id: str, prediction: Prediction) -> 
     """Have a version say something of a case, and return the case as it stands then."""
     predictions.store(version, [case_named(external_id)], [prediction])
     return case_named(external_id)
+
+
+def listing(reader: User | None = None, *, after: str = "", **limits: Any) -> queue.Page:
+    """A page of the queue, as a supervisor sees it."""
+    reader = reader or User.objects.filter(username="reader").first()
+    reader = reader or people.create("reader", email="r@example.org", password="a-long-password", role=Role.SUPERVISOR)
+    return queue.page(Filters(**limits), reader, after=after)
+
+
+def ids(page: queue.Page) -> list[str]:
+    """The cases of a page."""
+    return [row.case.external_id for row in page.rows]
 
 
 def annotator_named(name: str) -> Annotator:

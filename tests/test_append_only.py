@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, models, transaction
 
 from tests.conftest import helpline_prediction, predict, submission, trained_version
-from webapp.actions import promotions, submissions
-from webapp.models import Annotation, AuditEvent, ModelVersion, Prediction, Promotion, Schema
+from webapp.actions import promotions, sightings, submissions
+from webapp.models import Annotation, AuditEvent, ModelVersion, Prediction, Promotion, Schema, Sighting
+from webapp.roles import Role
 
 CHANGES = [
     pytest.param(Annotation, {"note": "another"}, id="annotation"),
     pytest.param(ModelVersion, {"folder": "another"}, id="model version"),
     pytest.param(Promotion, {"reason": "another"}, id="promotion"),
     pytest.param(AuditEvent, {"action": "another"}, id="audit event"),
+    pytest.param(Sighting, {"at": datetime(2026, 1, 1, tzinfo=UTC)}, id="sighting"),
 ]
 
 
 @pytest.fixture(autouse=True)
-def record(helpline: Schema, import_rows: Callable[..., Any]) -> None:
+def record(helpline: Schema, import_rows: Callable[..., Any], person: Callable[..., Any]) -> None:
     """One row at least of every table that only grows."""
     import_rows(helpline, {"id": "1", "text": "a"})
     version = trained_version(helpline)
     case = predict(version, "1", helpline_prediction(sure=0.6))
     submissions.record(case, submission(helpline, "Wanjiru", {"priority": "2"}, shown=case.current_prediction))
     promotions.promote(version, by=None, reason="the first")
+    sightings.record(case, person(Role.SUPERVISOR))
 
 
 @pytest.mark.parametrize(("model", "change"), CHANGES)

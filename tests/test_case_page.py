@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from ml.answers import Problem
 from ml.types import HeadPrediction
 from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
-from webapp.actions import people, reviews, submissions
+from webapp.actions import leases, people, submissions
 from webapp.models import Annotation, Case, CaseState, Schema
 from webapp.queries import casepage
 from webapp.roles import Role
@@ -65,7 +65,7 @@ def test_the_page_shows_why_what_the_model_says_and_the_turns_of_the_call(case, 
         "why: urgent 31%; 62/38 between Violence, abuse, neglect and exploitation",
         "Answers of version 1",
         "▲ may be urgent",
-        "held by you until",
+        "with you, 15 min left",
         "<mark>Amina<small>Name</small></mark>",
         '<span class="speaker">Caller</span>',
         "Meru",
@@ -122,7 +122,7 @@ def test_opening_a_case_in_review_holds_it_and_another_sees_who_has_it(case, des
     desk.get(f"/cases/{case.pk}/")
     assert case_named("1").held_by.get_username() == "halima"
     page = signed_in(Role.SUPERVISOR, "juma").get(f"/cases/{case.pk}/").content.decode()
-    assert "◆ held by halima" in page
+    assert "◆ with halima, 15 min left" in page
     assert case_named("1").held_by.get_username() == "halima"
 
 
@@ -394,4 +394,4 @@ def test_a_case_is_not_decided_twice_by_the_same_form(case, desk, person) -> Non
     decide(desk)
     decide(desk)
     assert Annotation.objects.get().answers["priority"] == "2"
-    assert reviews.take(case_named("1"), person(Role.SUPERVISOR, "juma")) is False
+    assert leases.take(case_named("1"), person(Role.SUPERVISOR, "juma")) is False

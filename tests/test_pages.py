@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern
 
 from webapp import demo
-from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Run
+from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Run, SavedView
 from webapp.roles import EVERYONE, STAFF, Role
 from webapp.urls import urlpatterns
 
@@ -26,7 +27,11 @@ REACH = {
     "sign-out": OPEN,
     "queue": STAFF,
     "next-case": (S,),
+    "search-queue": STAFF,
+    "save-view": STAFF,
+    "remove-view": STAFF,
     "case": EVERYONE,
+    "hold": (S,),
     "release": (S,),
     "imports": (M,),
     "import": (M,),
@@ -42,6 +47,9 @@ REACH = {
 IDS = ("made", "real")
 POSTED = {
     "next-case",
+    "search-queue",
+    "save-view",
+    "remove-view",
     "release",
     "confirm-import",
     "retrain",
@@ -64,10 +72,12 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
         schema=helpline, schema_version=helpline.versions.get(), kind="trained", number=1
     )
     run = Run.objects.create(schema=helpline, schema_version=helpline.versions.get())
-    numbers = {"case": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
+    numbers = {"case": case.pk, "hold": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
     numbers |= {"run": run.pk, "cancel-run": run.pk}
     LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)
     client = signed_in(role) if role else Client()
+    if role:
+        numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(), name="mine").pk
     for pattern in sorted(urlpatterns, key=lambda pattern: pattern.name == "sign-out"):  # Last: it ends the session
         path = _address(pattern, numbers.get(str(pattern.name), Import.objects.get().pk))
         answer = client.post(path) if pattern.name in POSTED else client.get(path)
@@ -100,7 +110,7 @@ def test_pages_say_which_cases_are_synthetic(helpline, import_rows, signed_in) -
     page = {name: desk.get(f"/cases/{Case.objects.get(external_id=name).pk}/").content.decode() for name in IDS}
     assert ["synthetic, written for the demo" in page[name] for name in IDS] == [True, False]
     rows = desk.get("/queue/?state=new").content.decode().split("<li>")[1:]
-    assert [(name in row, "demo, synthetic ·" in row) for row, name in zip(rows, IDS, strict=True)] == [
+    assert [(name in row, "demo, synthetic<" in row) for row, name in zip(rows, IDS, strict=True)] == [
         (True, True),
         (True, False),
     ]

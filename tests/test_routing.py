@@ -12,7 +12,7 @@ from django.utils import timezone
 from ml.policy import FlagKind
 from ml.types import HeadPrediction
 from tests.conftest import NOON, case_named, change_policy, helpline_prediction, predict, submission, trained_version
-from webapp.actions import flags, predictions, promotions, reviews, submissions
+from webapp.actions import flags, leases, predictions, promotions, submissions
 from webapp.models import (
     Case,
     CaseState,
@@ -205,14 +205,14 @@ def test_a_new_version_leaves_in_review_what_people_flagged(case, version, kind)
 def test_a_new_version_leaves_in_review_what_is_on_somebodys_screen(helpline, case, version, person) -> None:
     predict(version, "1", helpline_prediction(urgent=0.5))
     supervisor = person(Role.SUPERVISOR)
-    held = reviews.take_next(supervisor)
+    held = leases.take_next(supervisor)
     found = predict(trained_version(helpline, 2), "1", helpline_prediction(**SURE))
     assert (found.state, found.held_by, found.revision) == (CaseState.REVIEW, supervisor, held.revision)
 
 
 def test_a_lease_that_ran_out_holds_no_case_in_review(helpline, case, version, person) -> None:
     predict(version, "1", helpline_prediction(urgent=0.5))
-    reviews.take_next(person(Role.SUPERVISOR))
+    leases.take_next(person(Role.SUPERVISOR))
     Case.objects.update(held_until=timezone.now() - timedelta(seconds=1))
     assert predict(trained_version(helpline, 2), "1", helpline_prediction(**SURE)).state == CaseState.ACCEPTED
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from webapp.demo import SOURCE
-from webapp.models import Case, CaseState
+from webapp.queries import queue
 from webapp.roles import STAFF, Role, roles_of
 
 PLACES = (  # Address name, words, roles
@@ -26,5 +26,5 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     roles = roles_of(user) if user else set()
     here = request.resolver_match.url_name if request.resolver_match else ""
     places = [{"name": name, "words": words, "here": name == here} for name, words, for_ in PLACES if roles & set(for_)]
-    waiting = Case.objects.filter(state=CaseState.REVIEW).count() if roles & set(STAFF) else None
+    waiting = queue.waiting() if roles & set(STAFF) else None
     return {"places": places, "waiting": waiting, "roles": roles, "demo_source": SOURCE}

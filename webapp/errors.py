@@ -6,6 +6,7 @@ CaseloopError
 ├── NotEnoughLabels     training needs more
 ├── NotPromotable       the version cannot be put in use
 ├── NotAddable          a person cannot be added as asked
+├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
 
@@ -32,6 +33,10 @@ class NotPromotable(CaseloopError):
 
 class NotAddable(CaseloopError):
     """A person cannot be added as asked."""
+
+
+class NotSavable(CaseloopError):
+    """A view cannot be saved as asked."""
 
 
 class UnreadableFile(CaseloopError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils.choices import flatten_choices
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from ml import answers
 from ml.schema import Head, Kind
@@ -14,7 +18,10 @@ from ml.types import Labels
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
 from webapp.models import Prediction, Profile, Schema
+from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
+from webapp.queries.filters import ANY, Filters
+from webapp.queries.queue import LISTED
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
@@ -95,6 +102,99 @@ def _rubric(head: Head, form: QueryDict) -> dict[str, dict[str, bool | None]]:
             if mark in MARKS:
                 found.setdefault(group.key, {})[criterion.key] = MARKS[mark]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A link to the same list with one thing changed."""
+
+    words: str
+    query: str
+    is_shown: bool = False
+
+
+class FilterForm(forms.Form):
+    """What the queue is limited to, as its address says. What cannot be read limits nothing."""
+
+    STATES = (*((state.value, state.label) for state in LISTED), (ANY, _lazy("any state")))
+    AGES = ((1, _lazy("1 hour")), (8, _lazy("8 hours")), (24, _lazy("1 day")), (72, _lazy("3 days")))
+    APART = ("state", "schema", "search")  # Chosen elsewhere on the page, and kept when the form is sent
+
+    flag = forms.ChoiceField(label=_lazy("Flag"))
+    head = forms.ChoiceField(label=_lazy("In doubt"))
+    label = forms.ChoiceField(label=_lazy("Label"))
+    least = forms.IntegerField(min_value=0, max_value=100, label=_lazy("Confidence from (%)"))
+    most = forms.IntegerField(min_value=0, max_value=100, label=_lazy("Confidence to (%)"))
+    older = forms.TypedChoiceField(coerce=int, empty_value=None, label=_lazy("Older than"))
+    source = forms.ChoiceField(label=_lazy("Source"))
+    held = forms.ChoiceField(label=_lazy("With"))
+    state = forms.ChoiceField(choices=STATES, widget=forms.HiddenInput)
+    schema = forms.ModelChoiceField(Schema.objects.order_by("-name"), to_field_name="name", widget=forms.HiddenInput)
+    search = forms.IntegerField(min_value=1, max_value=2**63 - 1, widget=forms.HiddenInput)
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        super().__init__(given, use_required_attribute=False)
+        offered: dict[str, Sequence[Any]] = {
+            "flag": choices.flags(),
+            "head": choices.heads(),
+            "label": choices.labels(),
+            "older": self.AGES,
+            "source": [(source, source) for source in choices.sources()],
+            "held": choices.holders(),
+        }
+        for name, field in self.fields.items():
+            field.required = False
+            if name in offered:
+                field.choices = [("", _("any")), *offered[name]]  # type: ignore[attr-defined]
+
+    def filters(self) -> Filters:
+        """Return what could be read."""
+        self.full_clean()
+        found = dict(self.cleaned_data)
+        if found.get("schema"):
+            found["schema"] = found["schema"].name
+        return Filters.of(found)
+
+    def states(self, given: Filters) -> list[Chip]:
+        """Return a chip for each state that is listed."""
+        return [
+            Chip(str(words), replace(given, state=state).query, is_shown=given.state == state)
+            for state, words in self.STATES
+        ]
+
+    def schemas(self, given: Filters) -> list[Chip]:
+        """Return a chip for each schema, and one for all of them."""
+        named = [("", _("All")), *((one.name, one.title) for one in Schema.objects.order_by("-name"))]
+        return [Chip(words, replace(given, schema=name).query, is_shown=given.schema == name) for name, words in named]
+
+    def removals(self, given: Filters) -> list[Chip]:
+        """Return a chip for each further filter, which takes it away."""
+        default = Filters()
+        return [
+            Chip(self._words(name, value), replace(given, **{name: getattr(default, name)}).query)
+            for name, value in given.given().items()
+            if name not in self.APART
+        ]
+
+    def _words(self, name: str, value: object) -> str:
+        field = self.fields[name]
+        if isinstance(field, forms.ChoiceField):
+            options: Any = field.choices
+            flat: list[tuple[Any, Any]] = list(flatten_choices(options))
+            value = {str(key): words for key, words in flat}.get(str(value), value)
+        return f"{field.label}: {value}"
+
+
+class SearchForm(forms.Form):
+    """What to search the texts for."""
+
+    words = forms.CharField(max_length=200, required=False)
+
+
+class ViewForm(forms.Form):
+    """The name of a view to keep."""
+
+    name = forms.CharField(max_length=60, label=_lazy("Name"))
 
 
 class ImportForm(forms.Form):

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 
-from webapp.models import Case, CaseState
+from webapp.models import Case, CaseState, SavedView
 
 
 class Role(StrEnum):
@@ -88,3 +88,15 @@ def case_for(user: AbstractBaseUser | AnonymousUser, pk: int) -> Case:
         return case.get(pk=pk)
     except Case.DoesNotExist as exc:
         raise Http404("no such case") from exc
+
+
+def view_for(user: AbstractBaseUser | AnonymousUser, pk: int) -> SavedView:
+    """Return one saved view if it is the person's own.
+
+    Raises:
+        Http404: there is no such view, or it is another person's; the answer does not tell which.
+    """
+    found = SavedView.objects.filter(owner=user.pk, pk=pk).first()
+    if found is None:
+        raise Http404("no such view")
+    return found

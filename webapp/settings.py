@@ -180,6 +180,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+LEASE_MINUTES = env.int("LEASE_MINUTES", default=15)  # How long a case is held for who opened it; work extends it
+
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from webapp.views import cases, home, imports, models, webhooks
+from webapp.views import cases, home, imports, models, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -14,9 +14,13 @@ urlpatterns = [
     path("readyz", home.ready, name="ready"),
     path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
-    path("queue/", cases.queue_page, name="queue"),
-    path("queue/next/", cases.next_case, name="next-case"),
+    path("queue/", queue.queue_page, name="queue"),
+    path("queue/next/", queue.next_case, name="next-case"),
+    path("queue/search/", queue.search_queue, name="search-queue"),
+    path("queue/views/", queue.save_view, name="save-view"),
+    path("queue/views/<int:pk>/remove/", queue.remove_view, name="remove-view"),
     path("cases/<int:pk>/", cases.case_page, name="case"),
+    path("cases/<int:pk>/hold/", cases.hold, name="hold"),
     path("cases/<int:pk>/release/", cases.release, name="release"),
     path("imports/", imports.import_list, name="imports"),
     path("imports/<int:pk>/", imports.import_page, name="import"),

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import uploads
+from webapp.actions import searches, uploads
 from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
@@ -35,6 +35,7 @@ def sweep() -> None:
         tasks.preview_import.delay(import_id)
     if Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists():
         tasks.deliver_outbox.delay()
+    searches.clear_out()
     # Last: a file that cannot be removed must hold up nothing else
     _remove_abandoned_folders()
     uploads.clear_out()

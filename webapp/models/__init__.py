@@ -1,19 +1,21 @@
 """The tables, one module for each group of nouns.
 
     schemas      Schema, SchemaVersion, Policy
-    cases        Conversation, Case, CaseText, Flag
+    cases        Conversation, Case, CaseText, CaseWords, Flag
     annotations  Annotator, Annotation, Label, Import
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
     sync         LabelStudioProject, LabelStudioTask, Outbox
+    desk         Search, SavedView, Sighting
     audit        AuditEvent
 
-Rows of Annotation, ModelVersion, Promotion and AuditEvent are only ever added; a trigger in the database refuses the
-rest.
+Rows of Annotation, ModelVersion, Promotion, Sighting and AuditEvent are only ever added; a trigger in the database
+refuses the rest.
 """
 
 from webapp.models.annotations import Annotation, Annotator, AnnotatorKind, Import, ImportState, Label, Origin
 from webapp.models.audit import AuditEvent
-from webapp.models.cases import Case, CaseState, CaseText, Conversation, Flag
+from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag
+from webapp.models.desk import SavedView, Search, Sighting
 from webapp.models.learning import (
     Evaluation,
     HeadScore,
@@ -38,6 +40,7 @@ __all__ = [
     "Case",
     "CaseState",
     "CaseText",
+    "CaseWords",
     "Conversation",
     "Evaluation",
     "Flag",
@@ -58,8 +61,11 @@ __all__ = [
     "Promotion",
     "Run",
     "RunState",
+    "SavedView",
     "Schema",
     "SchemaVersion",
+    "Search",
+    "Sighting",
     "Snapshot",
     "SnapshotRow",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from django.conf import settings
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -71,8 +74,10 @@ class Case(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["source", "external_id"], name="one_case_by_external_id")]
         indexes = [
+            # One for each way in which the queue is walked from the top
             models.Index(fields=["state", "-rank", "id"], name="queue_order"),
-            models.Index(fields=["schema", "state"], name="cases_by_state"),
+            models.Index(fields=["schema", "state", "-rank", "id"], name="queue_order_of_schema"),
+            models.Index(fields=["-rank", "id"], name="queue_order_of_all"),
         ]
 
     def __str__(self) -> str:
@@ -82,6 +87,13 @@ class Case(models.Model):
     def is_held(self) -> bool:
         """Whether somebody has the case on their screen."""
         return self.held_by_id is not None and self.held_until is not None and self.held_until > timezone.now()
+
+    @property
+    def minutes_left(self) -> int:
+        """How long it is still held, in minutes that have begun; 0 where nobody holds it."""
+        if not self.is_held or self.held_until is None:
+            return 0
+        return math.ceil((self.held_until - timezone.now()).total_seconds() / 60)
 
     @property
     def is_open(self) -> bool:
@@ -102,6 +114,24 @@ class CaseText(models.Model):
         return f"text of case {self.case_id}"
 
 
+class CaseWords(models.Model):
+    """The words of a case's text, for searching: a column that the database makes from the text and erases with it.
+
+    It has a model of its own so that whoever reads texts does not fetch it. Django does not manage it; the migration
+    `search_texts` makes it.
+    """
+
+    case = models.OneToOneField(Case, on_delete=models.DO_NOTHING, primary_key=True, related_name="words")
+    vector = SearchVectorField()
+
+    class Meta:
+        managed = False
+        db_table = "webapp_casetext"
+
+    def __str__(self) -> str:
+        return f"words of case {self.case_id}"
+
+
 class Flag(models.Model):
     """One reason why a case needs a person; `facts` holds what its sentence is made of."""
 
@@ -118,6 +148,7 @@ class Flag(models.Model):
                 fields=["case", "kind", "head"], condition=Q(resolved_at=None), name="one_open_flag_by_kind_and_head"
             )
         ]
+        indexes = [models.Index(fields=["kind", "head", "case"], condition=Q(resolved_at=None), name="open_flags")]
 
     def __str__(self) -> str:
         return f"{self.kind} on case {self.case_id}"

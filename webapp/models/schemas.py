@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from django.conf import settings
 from django.db import models
@@ -10,6 +10,8 @@ from django.db import models
 from ml import policy
 from ml.schema import Schema as ParsedSchema
 from ml.schema import parse
+
+_parse = lru_cache(maxsize=32)(parse)  # Takes milliseconds, and every page asks; documents are immutable
 
 
 class Schema(models.Model):
@@ -42,7 +44,7 @@ class SchemaVersion(models.Model):
     @cached_property
     def parsed(self) -> ParsedSchema:
         """The heads and labels that the document describes."""
-        return parse(self.document)
+        return _parse(self.document)
 
 
 class Policy(models.Model):

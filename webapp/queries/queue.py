@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from django.db.models import Q
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Q, QuerySet
 
-from webapp.models import Case, CaseState, Flag, Schema
+from webapp.models import Case, CaseState, Flag
+from webapp.queries import filters as filtering
 from webapp.queries import schemas, wording
+from webapp.queries.filters import Filters
 
 PAGE = 50
+LISTED = (CaseState.REVIEW, CaseState.LABELLING, CaseState.ACCEPTED, CaseState.DECIDED, CaseState.NEW)
+MOST_COUNTED = 1000
+
+
+class Count(int):
+    """A number of cases, counted as far as `MOST_COUNTED`: further would cost more the more there are."""
+
+    def __str__(self) -> str:
+        return f"{MOST_COUNTED:,}+" if self > MOST_COUNTED else f"{self:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +33,7 @@ class QueueRow:
     reason: str
     age: str
     answers: tuple[str, ...]
-    held_by: str
+    held: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +42,48 @@ class Page:
 
     rows: tuple[QueueRow, ...]
     next_key: str
-    total: int
+    total: Count
 
 
-def page(state: CaseState, *, schema: Schema | None = None, after: str = "") -> Page:
-    """Return cases in one state in the order of the queue, from the key of the page before on.
+def page(filters: Filters, user: AbstractBaseUser | AnonymousUser, *, after: str = "") -> Page:
+    """Return the cases that fit in the order of the queue, from the key of the page before on.
 
     The key is the rank and id of the last row, so that a page costs the same however deep it is.
     """
-    cases = Case.objects.filter(state=state)
-    if schema is not None:
-        cases = cases.filter(schema=schema)
-    total = cases.count()
+    cases = filtering.cases(filters, user)
+    found = list(listed(cases, after=after)[: PAGE + 1])
+    next_key = f"{found[PAGE - 1].rank!r}_{found[PAGE - 1].pk}" if len(found) > PAGE else ""
+    return Page(tuple(_rows(found[:PAGE], user)), next_key, count(cases))
+
+
+def listed(cases: QuerySet[Case], *, after: str = "") -> QuerySet[Case]:
+    """Return cases in the order of the queue, from a key on."""
     if position := _position(after):
         rank, pk = position
-        cases = cases.filter(Q(rank__lt=rank) | Q(rank=rank, pk__gt=pk))
-    found = list(cases.select_related("schema", "current_prediction", "held_by").order_by("-rank", "id")[: PAGE + 1])
-    next_key = f"{found[PAGE - 1].rank!r}_{found[PAGE - 1].pk}" if len(found) > PAGE else ""
-    return Page(tuple(_rows(found[:PAGE])), next_key, total)
+        # The first condition tells the index where to begin
+        cases = cases.filter(Q(rank__lt=rank) | Q(pk__gt=pk), rank__lte=rank)
+    return cases.select_related("schema", "current_prediction", "held_by").order_by("-rank", "id")
+
+
+def count(cases: QuerySet[Case]) -> Count:
+    """Count cases, as far as they are counted."""
+    return Count(cases[: MOST_COUNTED + 1].count())
+
+
+def elsewhere(filters: Filters, user: AbstractBaseUser | AnonymousUser) -> list[tuple[CaseState, str, Count]]:
+    """Return the other states in which cases fit, each with the query of its address and their number."""
+    found = []
+    for state in LISTED:
+        there = replace(filters, state=state.value)
+        number = count(filtering.cases(there, user)) if there != filters else Count(0)
+        if number:
+            found.append((state, there.query, number))
+    return found
+
+
+def waiting() -> Count:
+    """Count the cases in review."""
+    return count(Case.objects.filter(state=CaseState.REVIEW))
 
 
 def _position(key: str) -> tuple[float, int] | None:
@@ -58,7 +94,7 @@ def _position(key: str) -> tuple[float, int] | None:
         return None
 
 
-def _rows(cases: list[Case]) -> list[QueueRow]:
+def _rows(cases: list[Case], user: AbstractBaseUser | AnonymousUser) -> list[QueueRow]:
     flags: dict[int, list[Flag]] = defaultdict(list)
     for flag in Flag.objects.filter(case__in=cases, resolved_at=None):
         flags[flag.case_id].append(flag)
@@ -67,12 +103,11 @@ def _rows(cases: list[Case]) -> list[QueueRow]:
     for case in cases:
         schema = parsed[case.schema_id]
         reason = wording.reason(schema, flags[case.pk], blind=case.is_audit)
-        held = case.held_by.get_username() if case.held_by and case.is_held else ""
         doubted = {flag.head for flag in flags[case.pk]} if case.current_prediction and not case.is_audit else set()
         answers = tuple(
             wording.answer(head, case.current_prediction.heads[head.key]["answer"])
             for head in schema.heads
             if head.key in doubted and case.current_prediction and head.key in case.current_prediction.heads
         )
-        rows.append(QueueRow(case, reason, wording.age(case.received_at), answers, held))
+        rows.append(QueueRow(case, reason, wording.age(case.received_at), answers, wording.held(case, user)))
     return rows

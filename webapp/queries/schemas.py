@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from ml.schema import Head
 from webapp.models import ModelKind, ModelVersion, Policy, Promotion, Schema, SchemaVersion
 
 
 def newest_version(schema: Schema) -> SchemaVersion:
     """Return the schema version that new work is done under."""
     return schema.versions.order_by("-number")[0]
+
+
+def heads() -> list[Head]:
+    """Return the heads of all schemas, as their newest versions have them."""
+    newest = SchemaVersion.objects.order_by("-schema__name", "-number").distinct("schema__name")
+    return [head for version in newest for head in version.parsed.heads]
 
 
 def policy(schema: Schema) -> Policy:

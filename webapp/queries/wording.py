@@ -6,15 +6,18 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Q
 from django.utils import timezone
-from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
 
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
-from webapp.models import Flag
+from webapp.models import Case, Flag
 
 # Tells nothing of what the model answered, and so may be shown with a case that is audited blind
 BLIND_KINDS = (FlagKind.AUDIT, FlagKind.DISAGREEMENT, FlagKind.ESCALATION, FlagKind.LOW_RATING, FlagKind.INVALID)
+TOLD_BLIND = Q(kind__in=BLIND_KINDS) | Q(facts__has_key="by")  # Of these kinds, or by a person
 ORDER = (
     FlagKind.ESCALATION,
     FlagKind.URGENT,
@@ -26,7 +29,7 @@ ORDER = (
     FlagKind.AUDIT,
 )
 
-MINUTE, HOUR = 60, 3600  # Seconds
+MINUTE, HOUR, DAY = 60, 3600, 86400  # Seconds
 
 # What a training does in each phase of `ml.progress.Progress`, and what it counts
 PHASES = {
@@ -69,8 +72,23 @@ def told(flags: Iterable[Flag], *, blind: bool) -> list[Flag]:
 
 
 def age(moment: datetime) -> str:
-    """Return how long ago something was, in its largest unit: "9 hours"."""
-    return timesince(moment, timezone.now(), depth=1)
+    """Return how old a case is, as the end of its sentence: "9 h old"."""
+    seconds = (timezone.now() - moment).total_seconds()
+    if seconds < HOUR:
+        return _("%(count)d min old") % {"count": seconds // MINUTE}
+    if seconds < 2 * DAY:
+        return _("%(count)d h old") % {"count": seconds // HOUR}
+    return _("%(count)d days old") % {"count": seconds // DAY}
+
+
+def held(case: Case, reader: AbstractBaseUser | AnonymousUser) -> str:
+    """Return who has a case on their screen, and for how long still; the empty text where nobody has."""
+    if case.held_by is None or not case.is_held:
+        return ""
+    if case.held_by_id == reader.pk:
+        return _("with you, %(count)d min left") % {"count": case.minutes_left}
+    name = case.held_by.get_full_name() or case.held_by.get_username()
+    return _("with %(name)s, %(count)d min left") % {"name": name, "count": case.minutes_left}
 
 
 def percent(probability: float) -> str:

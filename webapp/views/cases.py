@@ -1,51 +1,20 @@
-"""The queue, and the page on which a case is decided."""
+"""The page on which a case is decided."""
 
 from __future__ import annotations
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
 
 from webapp import forms
-from webapp.actions import reviews
+from webapp.actions import leases, reviews, sightings
 from webapp.errors import StaleCase
-from webapp.models import CaseState, Schema
-from webapp.queries import casepage, queue
-from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
-
-LISTED = (CaseState.REVIEW, CaseState.LABELLING, CaseState.ACCEPTED, CaseState.DECIDED, CaseState.NEW)
-
-
-@require_GET
-@allow(*STAFF)
-def queue_page(request: HttpRequest) -> HttpResponse:
-    """List the cases of one state, most harm first."""
-    state = (
-        CaseState(request.GET.get("state", "")) if request.GET.get("state") in CaseState.values else CaseState.REVIEW
-    )
-    schema = Schema.objects.filter(name=request.GET.get("schema", "")).first()
-    page = queue.page(state, schema=schema, after=request.GET.get("after", ""))
-    context = {
-        "page": page,
-        "state": state,
-        "states": LISTED,
-        "schema": schema,
-        "schemas": Schema.objects.order_by("-name"),
-        "title": f"Queue ({page.total})",
-    }
-    return render(request, "queue.html", context)
-
-
-@require_POST
-@allow(Role.SUPERVISOR)
-def next_case(request: HttpRequest) -> HttpResponse:
-    """Lease the case that matters most, and open it."""
-    case = reviews.take_next(person_of(request))
-    if case is None:
-        messages.info(request, "Nothing waits for review.")
-        return redirect("queue")
-    return redirect("case", pk=case.pk)
+from webapp.models import Case, CaseState
+from webapp.queries import casepage, wording
+from webapp.roles import EVERYONE, Role, allow, case_for, person_of, roles_of
+from webapp.views.queue import next_case
 
 
 @require_http_methods(["GET", "POST"])
@@ -57,7 +26,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and is_supervisor:
         return _decide(request, pk)
     if is_supervisor and case.state == CaseState.REVIEW:
-        reviews.take(case, person_of(request))
+        leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
     return _show(request, casepage.page(case), can_decide=is_supervisor, revision=case.revision)
 
@@ -66,8 +35,19 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
 @allow(Role.SUPERVISOR)
 def release(request: HttpRequest, pk: int) -> HttpResponse:
     """Let a case go that this person holds."""
-    reviews.release(case_for(request.user, pk), person_of(request))
+    leases.release(case_for(request.user, pk), person_of(request))
     return redirect("queue")
+
+
+@require_http_methods(["GET", "POST"])
+@allow(Role.SUPERVISOR)
+def hold(request: HttpRequest, pk: int) -> HttpResponse:
+    """Say in a line who holds a case; extend the lease where the page tells that its reader is at work."""
+    case = case_for(request.user, pk)
+    if request.method == "POST" and case.state == CaseState.REVIEW:
+        leases.take(case, person_of(request))
+        case.refresh_from_db(fields=["held_by", "held_until"])
+    return render(request, "hold.html", _holding(request, case))
 
 
 def _decide(request: HttpRequest, pk: int) -> HttpResponse:
@@ -106,13 +86,23 @@ def _show(
     note: str = "",
     status: int = 200,
 ) -> HttpResponse:
+    sightings.record(page.case, person_of(request))
     context = {
         "note": note,
         "revision": revision,
         "page": page,
         "case": page.case,
         "can_decide": can_decide,
-        "is_mine": page.case.held_by_id == request.user.pk,
         "title": f"Case {page.case.external_id}",
     }
-    return render(request, "case.html", context, status=status)
+    return render(request, "case.html", context | _holding(request, page.case), status=status)
+
+
+def _holding(request: HttpRequest, case: Case) -> dict[str, object]:
+    """Return what hold.html shows. Who decides is told when nobody keeps the case from others any more."""
+    is_mine = case.held_by_id == request.user.pk and case.is_held
+    is_free = case.state == CaseState.REVIEW and not case.is_held and Role.SUPERVISOR in roles_of(request.user)
+    return {
+        "is_mine": is_mine,
+        "held": _("not held any more: another may take it") if is_free else wording.held(case, request.user),
+    }

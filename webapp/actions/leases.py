@@ -1,0 +1,54 @@
+"""Leases: who works on a case, for how long. The database decides between two who want the same one.
+
+A lease is no record of reading: a case may be leased before it is shown; see `sightings`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from webapp.models import Case, CaseState
+
+
+@transaction.atomic
+def take_next(user: User) -> Case | None:
+    """Lease the case in review that matters most and nobody else holds; None if there is none.
+
+    Two people never get the same one: the row is locked while it is chosen, and locked rows are passed over.
+    """
+    free = Q(held_by=None) | Q(held_until__lt=timezone.now()) | Q(held_by=user)
+    case = (
+        Case.objects.select_for_update(skip_locked=True)
+        .filter(free, state=CaseState.REVIEW)
+        .order_by("-rank", "id")
+        .first()
+    )
+    if case is not None:
+        _lease(case, user)
+    return case
+
+
+@transaction.atomic
+def take(case: Case, user: User) -> bool:
+    """Lease one case, or extend the lease on it, unless it is decided or somebody else holds it."""
+    case = Case.objects.select_for_update().get(pk=case.pk)
+    if (case.is_held and case.held_by_id != user.pk) or not case.is_open:
+        return False
+    _lease(case, user)
+    return True
+
+
+def release(case: Case, user: User) -> None:
+    """Let a case go that this person holds."""
+    Case.objects.filter(pk=case.pk, held_by=user).update(held_by=None, held_until=None)
+
+
+def _lease(case: Case, user: User) -> None:
+    case.held_by, case.held_until = user, timezone.now() + timedelta(minutes=settings.LEASE_MINUTES)
+    case.save(update_fields=["held_by", "held_until"])

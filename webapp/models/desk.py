@@ -1,0 +1,52 @@
+"""What people at the desk leave behind: what they searched for, the views that they keep, and which cases they saw."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from webapp.models.cases import Case
+
+
+class Search(models.Model):
+    """The words that somebody searched for: they may name a child, so an address holds only the id of this row.
+
+    It goes after some hours, unless a saved view uses it.
+    """
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="searches")
+    words = models.CharField(max_length=200)
+    asked_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "words"], name="one_search_by_words")]
+
+    def __str__(self) -> str:
+        return f"search {self.pk}"
+
+
+class SavedView(models.Model):
+    """Filters of the queue that a person keeps under a name."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_views")
+    name = models.CharField(max_length=60)
+    filters = models.JSONField(default=dict)  # As `webapp.queries.filters.Filters.given` tells them
+    search = models.ForeignKey(Search, on_delete=models.RESTRICT, null=True, related_name="views")
+    saved_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_view_by_name")]
+
+    def __str__(self) -> str:
+        return f"view {self.pk}"
+
+
+class Sighting(models.Model):
+    """Somebody was shown the text of a case. Rows are only added."""
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="sightings")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="sightings")
+    at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"case {self.case_id} seen by person {self.person_id}"

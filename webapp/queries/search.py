@@ -1,0 +1,35 @@
+"""Searching the texts of cases."""
+
+from __future__ import annotations
+
+import re
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import Q
+
+from webapp.models import Search
+
+CONFIGURATION = "simple"  # As the migration `search_texts` has it
+TERM = re.compile(r'(-?)(?:"([^"]*)"|(\S+))')
+TYPED = str.maketrans({"“": '"', "”": '"', "„": '"'})  # Phones make these of quotation marks
+
+
+def words(search: int | None, user: AbstractBaseUser | AnonymousUser) -> str | None:
+    """Return what was searched for; None where it is not kept any more, or is another person's and in no saved view."""
+    found = Search.objects.filter(Q(owner=user.pk) | Q(views__isnull=False), pk=search).first() if search else None
+    return found.words if found else None
+
+
+def query(text: str) -> SearchQuery | None:
+    """Return the query for what a person typed; None if there is no word in it.
+
+    Every word must occur, if only as the beginning of one: "beat" finds "beaten", and no stemmer would in all of our
+    languages. What stands in quotation marks must occur as it is; what follows a minus must not.
+    """
+    terms = []
+    for minus, phrase, word in TERM.findall(text.translate(TYPED)):
+        bare = re.sub(r"['\\\x00-\x1f]", " ", phrase or word)
+        if re.search(r"\w", bare):
+            terms.append(f"{'!' if minus else ''}'{bare}'{'' if phrase else ':*'}")
+    return SearchQuery(" & ".join(terms), config=CONFIGURATION, search_type="raw") if terms else None
