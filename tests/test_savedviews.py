@@ -23,7 +23,7 @@ def test_a_view_is_kept_with_its_count_and_can_be_sent_to_another(cases, signed_
     answer = desk.post("/queue/views/", {"name": "From a", "list": "source=line+a&held=&nonsense=1"})
     assert answer.url == "/queue/?source=line+a"
     page = desk.get("/queue/").content.decode()
-    assert '<a class="chip" href="?source=line+a">From a <span class="count">1</span></a>' in page
+    assert '<a class="chip" href="?source=line+a">From a<span class="count">1</span></a>' in page
     other = signed_in(Role.SUPERVISOR, "juma").get(answer.url)
     assert (ids(other.context["page"]), "From a" in other.content.decode()) == (["a"], False)
 

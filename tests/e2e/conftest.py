@@ -125,7 +125,8 @@ def browser() -> Iterator[Browser]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     quiet += ["--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright runs an event loop in the thread of the tests
         chromium = playwright.chromium.launch(executable_path=path, args=quiet)
         yield chromium
         chromium.close()
