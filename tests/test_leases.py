@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.conftest import case_named, change_policy, helpline_prediction, predict, trained_version
+from webapp import checks
 from webapp.actions import leases, people, schemas
 from webapp.models import Case, CaseState, Schema
 from webapp.roles import Role
@@ -75,33 +78,60 @@ def test_a_decided_case_cannot_be_taken(in_review, person) -> None:
     assert case_named("a").held_by is None
 
 
-@pytest.mark.django_db(transaction=True)
-def test_supervisors_who_take_the_next_case_at_once_never_get_the_same(import_rows, sent) -> None:
+@pytest.fixture
+def at_once(transactional_db: None, import_rows, sent) -> Callable[..., list[Any]]:
+    """Have four supervisors do something at the same moment, with six cases in review; return what each got."""
     schemas.register_shipped()
     helpline = Schema.objects.get(name="helpline")
     change_policy(helpline, audit_share=0.0)
     import_rows(helpline, *({"id": str(n), "text": str(n)} for n in range(6)))
     Case.objects.update(state=CaseState.REVIEW)
-    users = [
-        people.create(f"s{n}", email=f"s{n}@example.org", password="a-long-password", role=Role.SUPERVISOR)
-        for n in range(4)
-    ]
-    start = Barrier(len(users))
 
-    def take(user: User) -> str | None:
-        try:
-            start.wait(5)
-            case = leases.take_next(user)
-            return case and case.external_id
-        finally:
-            connection.close()
+    def run(action: Callable[[User], Any]) -> list[Any]:
+        users = [
+            people.create(f"s{n}", email=f"s{n}@example.org", password="a-long-password", role=Role.SUPERVISOR)
+            for n in range(4)
+        ]
+        start = Barrier(len(users))
 
-    with ThreadPoolExecutor(len(users)) as threads:
-        taken = list(threads.map(take, users))
+        def act(user: User) -> Any:
+            try:
+                start.wait(5)
+                return action(user)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(len(users)) as threads:
+            return list(threads.map(act, users))
+
+    return run
+
+
+def holders() -> dict[str, str]:
+    held = Case.objects.exclude(held_by=None).filter(held_until__gt=timezone.now())
+    return dict(held.values_list("held_by__username", "external_id"))
+
+
+@pytest.mark.parametrize("were_held", [False, True], ids=["free", "leases that ran out"])
+def test_supervisors_who_take_the_next_case_at_once_never_get_the_same(at_once, person, were_held) -> None:
+    if were_held:
+        Case.objects.update(held_by=person(Role.SUPERVISOR), held_until=timezone.now() - timedelta(seconds=1))
+    taken = [case and case.external_id for case in at_once(leases.take_next)]
     assert None not in taken
     assert len(set(taken)) == 4
-    held = Case.objects.exclude(held_by=None).values_list("held_by__username", "external_id")
-    assert dict(held) == dict(zip([user.username for user in users], taken, strict=True))
+    assert holders() == {f"s{n}": case for n, case in enumerate(taken)}
+
+
+def test_of_supervisors_who_open_one_case_at_once_one_holds_it(at_once) -> None:
+    got = at_once(lambda user: leases.take(case_named("3"), user))
+    assert sorted(got) == [False, False, False, True]
+    assert holders() == {f"s{got.index(True)}": "3"}
+
+
+def test_the_last_case_is_given_to_one(at_once) -> None:
+    Case.objects.exclude(external_id="3").update(state=CaseState.DECIDED)
+    taken = [case and case.external_id for case in at_once(leases.take_next)]
+    assert sorted(taken, key=str) == ["3", None, None, None]
 
 
 # --- On the page -----------------------------------------------------------------------------------------------------
@@ -140,6 +170,15 @@ def test_work_on_a_decided_case_holds_nothing(in_review, signed_in) -> None:
     case = case_named("a")
     assert signed_in(Role.SUPERVISOR).post(f"/cases/{case.pk}/hold/").content.strip() == b""
     assert case_named("a").held_by is None
+
+
+def test_a_lease_that_ends_before_work_is_told_again_is_refused_at_start(settings) -> None:
+    settings.LEASE_MINUTES = 2
+    assert checks.leases_outlive_a_turn(None) == []
+    settings.LEASE_MINUTES = 1
+    assert [(one.id, one.msg) for one in checks.leases_outlive_a_turn(None)] == [
+        ("webapp.E002", "LEASE_MINUTES is 1; expected 2 at least")
+    ]
 
 
 def test_the_setting_says_how_long_a_lease_lasts(in_review, person, settings) -> None:

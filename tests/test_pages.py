@@ -94,6 +94,12 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
             assert answer.status_code in (200, 302), (path, answer.status_code)
 
 
+def test_a_part_of_a_page_is_not_replaced_by_the_sign_in_page(helpline, import_rows) -> None:
+    import_rows(helpline, {"id": "1", "text": "A caller asks for help."})
+    answer = Client().get(f"/cases/{Case.objects.get().pk}/hold/", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
 def test_a_stored_script_is_shown_as_text(helpline, import_rows, signed_in) -> None:
     script = "<script>alert(1)</script>"
     import_rows(helpline, {"id": script, "text": f"Caller: {script} help", "county": script})

@@ -6,6 +6,9 @@ import secrets
 from datetime import timedelta
 
 import pytest
+import redis
+from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.utils import timezone
 
@@ -99,6 +102,24 @@ def test_what_is_searched_for_is_in_no_address(cases, signed_in) -> None:
     html = page.content.decode()
     assert 'value="stepfather"' in html
     assert html.count("stepfather") == 1, "only in the box that it was typed in"
+
+
+def test_what_is_searched_for_is_in_one_table_and_nowhere_else(cases, signed_in, caplog) -> None:
+    word = secrets.token_hex(8)
+    desk = signed_in(Role.SUPERVISOR)
+    address = desk.post("/queue/search/", {"words": word}).url
+    desk.post("/queue/views/", {"name": "kept", "list": address.partition("?")[2]})
+    desk.get(address)
+    with connection.cursor() as cursor:
+        holding = []
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'select count(*) from "{table}" as found where found::text like %s', [f"%{word}%"])  # noqa: S608
+            holding += [table] * cursor.fetchone()[0]
+    assert holding == ["webapp_search"]
+    assert [session for session in Session.objects.all() if word in str(session.get_decoded())] == []
+    with redis.from_url(settings.REDIS_URL) as broker:
+        assert [key for key in broker.scan_iter() if word.encode() in broker.dump(key)] == []
+    assert word not in caplog.text
 
 
 def test_searching_for_nothing_lists_everything_again(cases, signed_in) -> None:

@@ -29,3 +29,11 @@ def mlflow_is_installed_where_it_is_used(app_configs: Any, **kwargs: Any) -> lis
         return []
     hint = "pip install -r requirements-mlflow.txt"
     return [Error("MLFLOW_TRACKING_URI is set, and MLflow is not installed", hint=hint, id="webapp.E002")]
+
+
+@register
+def leases_outlive_a_turn(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse leases that end before a page has told again that somebody is at work, which it does once a minute."""
+    if settings.LEASE_MINUTES >= 2:
+        return []
+    return [Error(f"LEASE_MINUTES is {settings.LEASE_MINUTES}; expected 2 at least", id="webapp.E003")]

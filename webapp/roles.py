@@ -30,12 +30,17 @@ View = Callable[..., HttpResponse]
 
 
 def allow(*roles: Role) -> Callable[[View], View]:
-    """Let only people of the given roles through; who is not signed in is sent to the sign-in page."""
+    """Let only people of the given roles through; who is not signed in is sent to the sign-in page.
+
+    A page that asks for a part of itself then is left as it is.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def checked(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
             if not request.user.is_authenticated:
+                if request.htmx:  # type: ignore[attr-defined]
+                    return HttpResponse(status=401)  # Or the sign-in page would stand in the place of the part
                 return redirect_to_login(request.get_full_path())
             if not roles_of(request.user) & set(roles):
                 raise PermissionDenied(f"this page is for: {', '.join(roles)}")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from webapp.actions import searches
 from webapp.errors import NotSavable
@@ -25,12 +26,13 @@ def save(user: User, name: str, filters: Filters) -> SavedView:
     """
     others = user.saved_views.exclude(name=name).count()
     if others >= MOST:
-        raise NotSavable(f"you keep {others} views; expected at most {MOST}: remove one, then save this one")
+        said = _("you keep %(number)d views; expected at most %(most)d: remove one, then save this one")
+        raise NotSavable(said % {"number": others, "most": MOST})
     kept = None
     if filters.search is not None:
         words = search.words(filters.search, user)
         if words is None:
-            raise NotSavable("what was searched for is not kept any more; search again, then save the view")
+            raise NotSavable(_("what was searched for is not kept any more; search again, then save the view"))
         kept = searches.keep(user, words)  # One of their own, even where another person sent them theirs
         filters = replace(filters, search=kept.pk)
     values = {"filters": filters.given(), "search": kept}
