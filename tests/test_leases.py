@@ -177,7 +177,7 @@ def test_a_lease_that_ends_before_work_is_told_again_is_refused_at_start(setting
     assert checks.leases_outlive_a_turn(None) == []
     settings.LEASE_MINUTES = 1
     assert [(one.id, one.msg) for one in checks.leases_outlive_a_turn(None)] == [
-        ("webapp.E002", "LEASE_MINUTES is 1; expected 2 at least")
+        ("webapp.E003", "LEASE_MINUTES is 1; expected 2 at least")
     ]
 
 

@@ -125,8 +125,18 @@ def test_what_is_searched_for_is_in_one_table_and_nowhere_else(cases, signed_in,
 def test_searching_for_nothing_lists_everything_again(cases, signed_in) -> None:
     desk = signed_in(Role.SUPERVISOR)
     assert desk.post("/queue/search/", {"words": " ", "list": "state=any&search=1"}).url == "/queue/?state=any"
-    desk.post("/queue/search/", {"words": "!"})
-    assert "There is no word to search for" in desk.get("/queue/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("!", "There is no word to search for"), ("x" * 201, "expected at most 200 characters")],
+    ids=["no word", "too long"],
+)
+def test_what_cannot_be_searched_for_is_said_and_the_list_stays(cases, signed_in, words, said) -> None:
+    desk = signed_in(Role.SUPERVISOR)
+    answer = desk.post("/queue/search/", {"words": words, "list": "flag=urgent"})
+    assert answer.url == "/queue/?flag=urgent"
+    assert said in desk.get(answer.url).content.decode()
     assert Search.objects.count() == 0
 
 

@@ -49,13 +49,15 @@ def search_queue(request: HttpRequest) -> HttpResponse:
     """Limit the list to texts with the words that were sent; they stay out of its address."""
     given = _listed(request)
     form = SearchForm(request.POST)
-    words = form.cleaned_data["words"] if form.is_valid() else ""
-    if not words:
-        return _to_queue(replace(given, search=None))
-    if search.query(words) is None:
+    if not form.is_valid():
+        messages.error(request, _("This cannot be searched for; expected at most 200 characters."))
+        return _to_queue(given)
+    words = form.cleaned_data["words"]
+    if words and search.query(words) is None:
         messages.error(request, _("There is no word to search for; expected letters or digits."))
-        return _to_queue(replace(given, search=None))
-    return _to_queue(replace(given, search=searches.keep(person_of(request), words).pk))
+        return _to_queue(given)
+    kept = searches.keep(person_of(request), words) if words else None
+    return _to_queue(replace(given, search=kept.pk if kept else None))
 
 
 @require_POST
