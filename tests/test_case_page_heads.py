@@ -10,10 +10,10 @@ from django.test import Client
 
 from annotate import payloads
 from ml.types import HeadPrediction
-from tests.conftest import change_policy, helpline_prediction, predict, trained_version
+from tests.conftest import change_policy, helpline_prediction, listing, predict, trained_version
 from webapp.actions import label_studio
-from webapp.models import Annotation, Case, CaseState, HeadScore, Schema
-from webapp.queries import casepage, queue
+from webapp.models import Annotation, Case, HeadScore, Schema
+from webapp.queries import casepage
 from webapp.roles import Role
 
 TEXT = "Agent: Hello?\nCaller: I am Amina. My baby is hungry."
@@ -85,7 +85,7 @@ def test_the_queue_says_in_words_what_entities_and_call_quality_are_unsure(train
     prediction = trained.current_prediction
     found = {key: HeadPrediction.from_json(head) for key, head in prediction.heads.items()}
     predict(prediction.version, "1", found)
-    (row,) = queue.page(CaseState.REVIEW).rows
+    (row,) = listing().rows
     assert row.reason == "urgent 31%; Entities unsure (91%); Call quality unsure (41%)"
     assert row.answers == ("2 Urgent", "Entities: 1", "Call quality: 1 of 2 yes")
 
@@ -105,5 +105,5 @@ def test_tags_in_the_queue_are_named(helpline, import_rows) -> None:
     import_rows(customer, {"id": "m", "text": "m"})
     keys = customer.versions.get().parsed.head("tags").keys
     predict(trained_version(customer), "m", {"tags": HeadPrediction(list(keys[:2]), 0.3, dict.fromkeys(keys, 0.5))})
-    (row,) = queue.page(CaseState.LABELLING, schema=customer).rows
+    (row,) = listing(state="labelling", schema="customer").rows
     assert (row.reason, row.answers) == ("Tags unsure (30%)", ("First-time visitor, Wishlist user",))

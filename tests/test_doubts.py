@@ -9,10 +9,9 @@ import pytest
 
 from ml.answers import Problem
 from ml.policy import FlagKind
-from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
+from tests.conftest import case_named, change_policy, helpline_prediction, listing, predict, submission, trained_version
 from webapp.actions import reviews, submissions
 from webapp.models import Case, CaseState
-from webapp.queries import queue
 from webapp.roles import Role
 
 ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
@@ -39,7 +38,7 @@ def raised(case: Case) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def reason() -> str:
-    (row,) = queue.page(CaseState.REVIEW).rows
+    (row,) = listing().rows
     return row.reason
 
 
