@@ -27,7 +27,7 @@ class TrainConfig:
     batch_size: int = 64
     span_batch_size: int = 16
     learning_rate: float = 0.003
-    span_learning_rate: float = 0.003
+    span_learning_rate: float = 0.005
     warm_up: float = 0.1  # Share of the steps; after it the rate falls to 0 in a straight line
     penalty: float | None = None  # On the squared weights of the output layers; None: each head's is chosen
     query_penalty: float = 1.0  # On the squared attention queries: looking at few words overfits first

@@ -27,7 +27,6 @@ from ml.schema import Kind
 from ml.targets import SpanTarget, Target
 
 FEWEST_WORD_BATCHES = 32  # Of an epoch, made up by passing over the same rows again
-WORDS_AT_ONCE = 128  # Of a text in a batch
 TEXTS_TO_SCORE = 64  # At once, when nothing is learnt
 
 
@@ -57,11 +56,10 @@ class Cases:
         is_real = torch.arange(phrases.shape[1])[None] < lengths[:, None]
         return phrases, is_real, {key: values[rows] for key, values in self.likeness.items()}
 
-    def word_batch(self, rows: Sequence[int], parts: Sequence[slice] | None = None) -> tuple[Tensor, Tensor]:
-        """Return words (B, N, W) and shapes (B, N, S) of some rows, or of a part of each."""
-        chosen = list(zip(rows, parts or [slice(None)] * len(rows), strict=True))
-        words = pad_sequence([self.words[row][part] for row, part in chosen], batch_first=True)
-        return words, pad_sequence([self.shapes[row][part] for row, part in chosen], batch_first=True)
+    def word_batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return words (B, N, W) and shapes (B, N, S) of some rows."""
+        words = pad_sequence([self.words[row] for row in rows], batch_first=True)
+        return words, pad_sequence([self.shapes[row] for row in rows], batch_first=True)
 
 
 def encode(
@@ -225,21 +223,14 @@ def _tagging_loss(
 ) -> Tensor:
     network.taggers.train()
     chosen = rows.tolist()
-    parts = [_some(len(cases.words[row])) for row in chosen]
-    scores = _tags(network, *cases.word_batch(chosen, parts))
-    losses = [target.loss(scores[target.head.key], chosen, learns, parts) for target in tagged]
+    scores = _tags(network, *cases.word_batch(chosen))
+    losses = [target.loss(scores[target.head.key], chosen, learns) for target in tagged]
     return torch.stack(losses).sum()
 
 
 def _tags(network: CaseModel, words: Tensor, shapes: Tensor) -> dict[str, Tensor]:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
         return {key: scores.float() for key, scores in network.tag(words, shapes).items()}
-
-
-def _some(n_words: int) -> slice:
-    """Choose words of a text that follow each other: texts are long, and every epoch reads others of them."""
-    start = int(torch.randint(max(0, n_words - WORDS_AT_ONCE) + 1, ()))
-    return slice(start, start + WORDS_AT_ONCE)
 
 
 def _scored(

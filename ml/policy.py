@@ -106,7 +106,7 @@ def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: 
     one.
     """
     reasons = _urgent(schema, policy, prediction)
-    to_review = bool(reasons)
+    to_review = any(reason.kind == FlagKind.URGENT for reason in reasons)
     if is_audit:
         reasons.append(Reason(FlagKind.AUDIT))
     for key, threshold in policy.thresholds.items():
@@ -196,7 +196,11 @@ def _urgent(schema: Schema, policy: Policy, prediction: Prediction) -> list[Reas
     reasons = []
     for head in schema.heads:
         answer = prediction.get(head.key)
-        if head.urgent is None or answer is None or answer.confidence is None or answer.probabilities is None:
+        if head.urgent is None or answer is None or answer.probabilities is None:
+            continue
+        if answer.confidence is None:  # Nobody knows how likely the urgent end is
+            if head.key not in policy.thresholds:
+                reasons.append(Reason(FlagKind.UNTRAINED, head.key))
             continue
         probability = answer.probabilities.get(head.urgent, 0.0)
         if probability >= policy.urgent_threshold:

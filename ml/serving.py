@@ -60,7 +60,9 @@ class Predictor:
         place = Path(folder)
         self.manifest: Mapping[str, Any] = registry.checked_manifest(place)
         self.schema: Schema = registry.schema_of(self.manifest)
-        self._calibration = {key: HeadCalibration(**found) for key, found in self.manifest["calibration"].items()}
+        # Folders that do not tell of how many rows were written before heads could stay without calibration
+        known = self.manifest["calibration"]
+        self._calibration = {key: HeadCalibration(**{"rows": 1, **found}) for key, found in known.items()}
         reading = self.manifest["encoder"]
         self._splitter = Splitter.load(place / TOKENIZER, reading["max_tokens"])
         self._pad: int = reading["pad"]

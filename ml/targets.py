@@ -142,17 +142,13 @@ class SpanTarget:
         """Return the labels of some rows."""
         return replace(self, tags=[self.tags[row] for row in rows])
 
-    def loss(self, scores: Tensor, rows: Sequence[int], learns: Tensor, parts: Sequence[slice] | None = None) -> Tensor:
-        """Return the loss of a case, in nats, on average over those that may be learnt from.
-
-        Args:
-            scores: (B, N, 1 + 2 C) of the words of these rows, or of a part of each.
-        """
+    def loss(self, scores: Tensor, rows: Sequence[int], learns: Tensor) -> Tensor:
+        """Return the loss of a case, in nats, on average over those that may be learnt from: scores (B, N, 1 + 2 C)."""
         wanted = torch.full(scores.shape[:2], UNKNOWN)
-        for at, (row, part) in enumerate(zip(rows, parts or [slice(None)] * len(rows), strict=True)):
+        for at, row in enumerate(rows):
             tags = self.tags[row]
             if tags is not None and learns[row]:
-                wanted[at, : len(tags[part])] = tags[part]
+                wanted[at, : len(tags)] = tags
         losses = functional.cross_entropy(scores.flatten(0, 1), wanted.flatten(), ignore_index=UNKNOWN, reduction="sum")
         return losses / len(rows)
 

@@ -76,6 +76,14 @@ def test_an_untrained_head_asks_a_person_and_counts_as_wrong():
     assert decision.harm == pytest.approx(0.1 + 1 + 10 / 3)
 
 
+def test_an_urgent_end_of_unknown_probability_asks_a_person_also_where_the_head_does_not_route():
+    only_main = Policy(thresholds={"main_category": 0.70})
+    unknown = HeadPrediction("1", None, {"1": 0.9, "2": 0.1, "3": 0.0})
+    decision = policy.decide(HELPLINE, only_main, {"main_category": SURE, "priority": unknown}, is_audit=False)
+    assert decision.destination == Destination.LABELLING
+    assert [(reason.kind, reason.head) for reason in decision.reasons] == [(FlagKind.UNTRAINED, "priority")]
+
+
 def test_an_audited_case_is_labelled_however_sure_the_model_is():
     prediction = {"main_category": SURE, "priority": priority(0.0, 1.0, 0.0)}
     decision = policy.decide(HELPLINE, POLICY, prediction, is_audit=True)
