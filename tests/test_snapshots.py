@@ -7,9 +7,10 @@ import json
 import pytest
 
 from ml.policy import Side
-from tests.conftest import case_named, change_policy, submission
+from tests.conftest import case_named, change_policy, submission, trained_version
 from webapp.actions import snapshots, submissions
-from webapp.models import Case, CaseState, Snapshot, SnapshotRow
+from webapp.models import Case, CaseState, Evaluation, Run, Snapshot, SnapshotRow
+from webapp.roles import Role
 
 
 def rows_of(snapshot: Snapshot) -> dict[str, tuple[str, dict[str, object]]]:
@@ -88,6 +89,60 @@ def test_an_erased_case_is_not_learnt_from(helpline, import_rows) -> None:
     import_rows(helpline, {"id": "1", "text": "a", "priority": "1"}, {"id": "2", "text": "b", "priority": "1"})
     Case.objects.filter(external_id="1").update(state=CaseState.ERASED)
     assert set(rows_of(snapshots.take(helpline.versions.get()))) == {"2"}
+
+
+@pytest.fixture
+def alike(helpline, import_rows):
+    """The same words as cases of all three sides, beside others; the audit `t2` is not labelled."""
+    texts = {
+        "t1": "She is hungry, says Amina.",
+        "v1": "she is hungry says amina",
+        "r1": "SHE  is hungry - says Amina!",
+        "t2": "A quiet call.",
+        "r2": "a quiet call",
+        "v3": "Nobody answered.",
+        "r3": "nobody  answered",
+        "r4": "Something else.",
+    }
+    unlabelled = {"id": "t2", "text": texts.pop("t2")}
+    import_rows(helpline, unlabelled, *({"id": key, "text": text, "priority": "1"} for key, text in texts.items()))
+    for letter, side in (("t", Side.TEST), ("v", Side.VALIDATION), ("r", Side.TRAIN)):
+        Case.objects.filter(external_id__startswith=letter).update(side=side)
+    return helpline
+
+
+def test_words_that_are_held_out_are_in_no_case_to_learn_from(alike) -> None:
+    snapshot = snapshots.take(alike.versions.get())
+    sides = {name: side for name, (side, _) in rows_of(snapshot).items()}
+    assert sides == {"t1": "test", "v3": "validation", "r4": "train"}
+    assert (snapshot.left_out, snapshot.counts) == (4, {"test": 1, "validation": 1, "train": 1})
+
+
+def test_pages_say_how_many_cases_were_left_out(alike, signed_in) -> None:
+    snapshot = snapshots.take(alike.versions.get())
+    version = trained_version(alike)
+    run = Run.objects.create(
+        schema=alike, schema_version=version.schema_version, snapshot=snapshot, version=version, state="succeeded"
+    )
+    figures = {"priority": {"n": 1, "accuracy": 1.0, "majority": 1.0}}
+    Evaluation.objects.create(version=version, snapshot=snapshot, heads=figures)
+    staff = signed_in(Role.SUPERVISOR)
+    for address in (f"/models/runs/{run.pk}/", f"/models/versions/{version.pk}/"):
+        assert "4 labelled cases were left out of training: the same words" in staff.get(address).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("She's hungry.", "SHE S\n hungry", True),
+        ("ﬁve", "five", True),
+        ("one_two", "one two", True),
+        ("case 1", "case 2", False),
+        ("?!", "...", False),
+    ],
+)
+def test_words_are_the_same_whatever_stands_between_them(one, other, is_same) -> None:
+    assert (snapshots.words_hash(one) == snapshots.words_hash(other)) is is_same
 
 
 def test_no_row_holds_a_text(helpline, import_rows) -> None:

@@ -86,6 +86,7 @@ class Snapshot(models.Model):
     schema_version = models.ForeignKey(SchemaVersion, on_delete=models.PROTECT, related_name="snapshots")
     digest = models.CharField(max_length=64, unique=True)
     counts = models.JSONField()  # Side -> cases
+    left_out = models.PositiveIntegerField(default=0)  # Labelled cases whose words are held out in another case
     test_source = models.CharField(max_length=20)  # "audits" or "imports": what its test side is made of
     created_at = models.DateTimeField(auto_now_add=True)
 

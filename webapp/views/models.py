@@ -50,7 +50,7 @@ def retrain(request: HttpRequest, schema: str) -> HttpResponse:
 @allow(*STAFF)
 def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one run; its middle is fetched again while it is open."""
-    run = get_object_or_404(Run.objects.select_related("schema", "version", "requested_by"), pk=pk)
+    run = get_object_or_404(Run.objects.select_related("schema", "version", "snapshot", "requested_by"), pk=pk)
     template = "run_progress.html" if request.htmx else "run.html"  # type: ignore[attr-defined]
     context = {
         "run": run,
