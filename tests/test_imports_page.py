@@ -152,4 +152,6 @@ def test_a_preview_warns_of_columns_and_offers_no_import_of_nothing(admin) -> No
 def test_the_limits_of_a_file_are_stated_where_it_is_chosen(admin, settings) -> None:
     settings.IMPORT_MAX_BYTES = 2048
     page = admin.get("/imports/").content.decode().replace("\xa0", " ")
-    assert "At most 2.0 KB, 1,000,000 rows, 1,000,000 characters a row and 20 levels of nesting." in page
+    assert (
+        "At most 2.0 KB, 1,000,000 rows, 200,000 characters a text, 1,000,000 a row, and 20 levels of nesting." in page
+    )

@@ -276,10 +276,10 @@ def test_cases_of_more_harm_come_first_and_waiting_outweighs_harm(helpline, impo
 
 
 def test_a_claimed_case_is_not_claimed_again_before_its_time(helpline, case, version) -> None:
-    assert predictions.claim(helpline, 10) == [case]
-    assert predictions.claim(helpline, 10) == []
+    assert predictions.claim(helpline, 10, most_characters=1000) == [case]
+    assert predictions.claim(helpline, 10, most_characters=1000) == []
     Case.objects.update(predicting_until=timezone.now() - timedelta(seconds=1))
-    assert predictions.claim(helpline, 10) == [case]
+    assert predictions.claim(helpline, 10, most_characters=1000) == [case]
     assert predict(version, "1", helpline_prediction()).predicting_until is None
 
 

@@ -25,7 +25,7 @@ from ml.serving import Predictor
 from ml.types import Example, Prediction
 from webapp import tasks
 from webapp.actions import predictions, runs, snapshots
-from webapp.models import CaseText, ModelVersion, Profile, Run, Schema, Snapshot, SnapshotRow
+from webapp.models import Case, CaseText, ModelVersion, Profile, Run, Schema, Snapshot, SnapshotRow
 from webapp.queries import schemas
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BATCH = 64  # Cases between two commits
+BATCH_CHARACTERS = 200_000  # In all, unless one case alone has more; memory and time grow with them
 MOST_BATCHES = 4  # Of one turn; then other short work has its turn before it goes on
 BACKGROUND = 64  # Cases that tell the definitions what any text is like
 FEWEST_VALIDATION = 50  # An accuracy on 50 cases is known to within 14%; on fewer, chance chooses the epoch
@@ -54,16 +55,53 @@ def predict_cases(schema_id: int) -> None:
     """Predict what waits, batch by batch, each by the version that is in use when the batch begins."""
     row = Schema.objects.get(pk=schema_id)
     for _ in range(MOST_BATCHES):
-        cases = predictions.claim(row, BATCH)
+        cases = predictions.claim(row, BATCH, most_characters=BATCH_CHARACTERS)
         if not cases:
             return
         try:
             version = schemas.answering_version(row)
-            predictions.store(version, cases, model_of(version).predict([case.stored_text.text for case in cases]))
+            model = model_of(version)
         except Exception:
             predictions.give_back(cases)
             raise
+        _predict(version, model, cases)
     tasks.predict_cases.delay(schema_id)
+
+
+def _predict(version: ModelVersion, model: Model, cases: Sequence[Case]) -> None:
+    """Predict and store a batch; where that fails, case by case, so that one keeps no other from its answer."""
+    try:
+        found = model.predict([case.stored_text.text for case in cases])
+    except Exception as exc:
+        if len(cases) == 1:
+            predictions.fail(cases)
+            raise
+        failure = exc
+    else:
+        _store(version, cases, found)
+        return
+    failed = []
+    for number, case in enumerate(cases):
+        predictions.keep(cases[number:])
+        try:
+            found = model.predict([case.stored_text.text])
+        except Exception as exc:  # Only the kind is told: the message of a foreign error may quote a text
+            logger.warning("case could not be predicted", extra={"case": case.pk, "error": type(exc).__name__})
+            failed.append(case)
+        else:
+            _store(version, [case], found)
+    if len(failed) == len(cases):  # The model is broken, or there is no memory; the cases are not to blame
+        predictions.give_back(cases)
+        raise failure
+    predictions.fail(failed)
+
+
+def _store(version: ModelVersion, cases: Sequence[Case], found: Sequence[Prediction]) -> None:
+    try:
+        predictions.store(version, cases, found)
+    except Exception:
+        predictions.give_back(cases)
+        raise
 
 
 def train(run_id: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import accumulate
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from ml import policy, schema, types
@@ -23,18 +25,68 @@ STATE_OF = {
 
 
 @transaction.atomic
-def claim(schema: Schema, most: int) -> list[Case]:
-    """Take cases that wait to be predicted, so that no other worker takes the same ones for a while."""
+def claim(schema: Schema, most: int, *, most_characters: int) -> list[Case]:
+    """Take cases that wait to be predicted, so that no other worker takes the same ones for a while.
+
+    Each is counted as an attempt until it is given back or stored: a worker that dies of a case cannot say so. One that
+    failed before is taken by itself, so that it fails no others. One that did so too often goes to people instead.
+    """
     rows = pending.free_cases(schema).select_for_update(skip_locked=True, of=("self",))
-    cases = list(rows.select_related("stored_text")[:most])
+    found = list(rows.filter(predicting_attempts=0).select_related("stored_text")[:most])
+    cases = _at_most(found, most_characters)
+    while not cases and (again := rows.select_related("stored_text").first()) is not None:
+        if again.predicting_attempts >= pending.MOST_ATTEMPTS:
+            leave_to_people([again])
+        else:
+            cases = [again]
     until = timezone.now() + LEASE
-    Case.objects.filter(pk__in=[case.pk for case in cases]).update(predicting_until=until)
+    taken = Case.objects.filter(pk__in=[case.pk for case in cases])
+    taken.update(predicting_until=until, predicting_attempts=F("predicting_attempts") + 1)
     return cases
 
 
+def _at_most(cases: list[Case], most_characters: int) -> list[Case]:
+    """Return the first cases that are not longer together, at least one."""
+    lengths = accumulate(case.text_length for case in cases)
+    return [
+        case
+        for number, (case, length) in enumerate(zip(cases, lengths, strict=True))
+        if not number or length <= most_characters
+    ]
+
+
+def keep(cases: Sequence[Case]) -> None:
+    """Go on holding cases that are claimed."""
+    Case.objects.filter(pk__in=[case.pk for case in cases]).update(predicting_until=timezone.now() + LEASE)
+
+
 def give_back(cases: Sequence[Case]) -> None:
-    """Let other workers take cases that this one could not predict."""
-    Case.objects.filter(pk__in=[case.pk for case in cases]).update(predicting_until=None)
+    """Let other workers take cases that this one could not predict, for a reason that is not theirs."""
+    taken = Case.objects.filter(pk__in=[case.pk for case in cases], predicting_attempts__gt=0)
+    taken.update(predicting_until=None, predicting_attempts=F("predicting_attempts") - 1)
+
+
+@transaction.atomic
+def fail(cases: Sequence[Case]) -> None:
+    """Let cases that could not be predicted be tried again later, or leave them to people after too many attempts."""
+    failed = Case.objects.select_for_update().filter(pk__in=[case.pk for case in cases])
+    failed.update(predicting_until=None)
+    leave_to_people(list(failed.filter(predicting_attempts__gte=pending.MOST_ATTEMPTS)))
+
+
+@transaction.atomic
+def leave_to_people(cases: Sequence[Case]) -> None:
+    """Put cases that no model could be asked about into review, with a flag that says so; decided ones stay decided."""
+    reasons: dict[int, Iterable[policy.Reason]] = {}
+    for case in cases:
+        case.predicting_until = None
+        if case.state in OPEN_STATES:
+            case.state = CaseState.REVIEW
+            failed = policy.Reason(policy.FlagKind.UNTRAINED, facts={"attempts": case.predicting_attempts})
+            reasons[case.pk] = [failed, policy.Reason(policy.FlagKind.AUDIT)] if case.is_audit else [failed]
+    Case.objects.bulk_update(cases, ["predicting_until", "state"])
+    flags.replace_by_model(reasons)
+    outbox.want_out(case for case in cases if case.pk in reasons)
 
 
 @transaction.atomic
@@ -98,8 +150,8 @@ def _route(
         if case.state in OPEN_STATES:
             reasons[case.pk] = decision.reasons
             case.state = CaseState.REVIEW if case.pk in kept else STATE_OF[decision.destination]
-        case.predicting_until = None
-    changed = ["current_prediction", "harm", "rank", "state", "predicting_until"]
+        case.predicting_until, case.predicting_attempts = None, 0
+    changed = ["current_prediction", "harm", "rank", "state", "predicting_until", "predicting_attempts"]
     Case.objects.bulk_update(locked.values(), changed, batch_size=200)
     flags.replace_by_model(reasons)
     outbox.want_in(case for case in locked.values() if case.state == CaseState.LABELLING)

@@ -11,7 +11,7 @@ from django.db import transaction
 from webapp import tasks
 from webapp.actions import audit
 from webapp.errors import NotPromotable
-from webapp.models import ModelVersion, Promotion, Schema
+from webapp.models import Case, ModelVersion, Promotion, Schema
 from webapp.queries import schemas
 
 
@@ -39,6 +39,7 @@ def promote(version: ModelVersion, *, by: User | None, reason: str, report: dict
         report=report or {},
         promoted_by=by,
     )
+    Case.objects.filter(schema=version.schema, predicting_attempts__gt=0).update(predicting_attempts=0)
     audit.record(by, "version promoted", f"version {version.pk}", replaced=champion.pk if champion else None)
     transaction.on_commit(partial(tasks.predict_cases.delay, version.schema_id))
     return promotion

@@ -17,7 +17,7 @@ from ml import answers
 from ml.schema import Head, Schema
 from ml.types import Example
 from webapp.casefiles.cleaning import clean, clean_text, moved
-from webapp.casefiles.rows import KINDS, MAX_DEPTH, MAX_ROW_CHARACTERS, depth
+from webapp.casefiles.rows import KINDS, MAX_DEPTH, MAX_ROW_CHARACTERS, MAX_TEXT_CHARACTERS, depth
 from webapp.errors import UnreadableFile
 
 FIELDS = ("id", "text", "source", "conversation", "sent_at", "labels", "metadata")
@@ -34,7 +34,7 @@ LONGEST = {  # Characters; of metadata, as JSON
     "id": 200,
     "source": 100,
     "conversation": 200,
-    "text": MAX_ROW_CHARACTERS,
+    "text": MAX_TEXT_CHARACTERS,
     "metadata": MAX_ROW_CHARACTERS,
 }
 MAX_COLUMNS = 1000

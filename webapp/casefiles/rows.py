@@ -16,7 +16,8 @@ from webapp.errors import UnreadableFile
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
 MAX_ROWS = 1_000_000
-MAX_ROW_CHARACTERS = 1_000_000
+MAX_ROW_CHARACTERS = 1_000_000  # More than of a text: labels stand beside it, and JSON may escape every character
+MAX_TEXT_CHARACTERS = 200_000  # A call of some hours; predicting one takes memory in proportion, so 0.7 GB
 MAX_DEPTH = 20
 TOO_DEEP = object()
 NOT_UTF_8 = "the row is not UTF-8; the rest of the file was read: save the file as UTF-8 and import it again"

@@ -66,6 +66,8 @@ class Case(models.Model):
     rank = models.FloatField(default=0.0)  # Place in every queue, higher first; see ml.policy.rank
     revision = models.PositiveIntegerField(default=0)  # Grows with each decision; a stale form is told by it
     predicting_until = models.DateTimeField(null=True)  # A worker predicts it until then, or has died
+    # How often predicting it was begun and never ended well; 0 again once it did, or another version is put in use
+    predicting_attempts = models.PositiveSmallIntegerField(default=0)
     held_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="held_cases"
     )

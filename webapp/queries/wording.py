@@ -61,7 +61,11 @@ def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
         key=lambda flag: (ORDER.index(FlagKind(flag.kind)), heads.index(flag.head) if flag.head in heads else -1)
     )
     parts = [_part(schema, flag) for flag in shown if flag.kind != FlagKind.UNTRAINED]
-    if any(flag.kind == FlagKind.UNTRAINED for flag in shown):
+    without = [flag for flag in shown if flag.kind == FlagKind.UNTRAINED]
+    failed = [flag.facts["attempts"] for flag in without if "attempts" in flag.facts]
+    if failed:
+        parts.append(f"no model could answer it: predicting it failed {failed[0]} times")
+    elif without:
         parts.append("no model trained yet")
     return "; ".join(parts)
 

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.actions import uploads
-from webapp.casefiles.rows import MAX_DEPTH, MAX_ROW_CHARACTERS, MAX_ROWS
+from webapp.casefiles.rows import MAX_DEPTH, MAX_ROW_CHARACTERS, MAX_ROWS, MAX_TEXT_CHARACTERS
 from webapp.errors import CaseloopError
 from webapp.forms import ImportForm
 from webapp.models import Import, ImportState
@@ -35,6 +35,7 @@ def import_list(request: HttpRequest) -> HttpResponse:
     limits = {
         "bytes": settings.IMPORT_MAX_BYTES,
         "rows": f"{MAX_ROWS:,}",
+        "text": f"{MAX_TEXT_CHARACTERS:,}",
         "characters": f"{MAX_ROW_CHARACTERS:,}",
         "depth": MAX_DEPTH,
     }
