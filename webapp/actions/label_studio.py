@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -19,6 +20,8 @@ from django.utils import timezone
 from annotate import client, config, payloads
 from annotate.errors import AnnotateError, LabelStudioError, LabelStudioRefused, PayloadError
 from ml import types
+from ml.schema import Head, Kind
+from ml.schema import Schema as ParsedSchema
 from webapp.actions import outbox, people, submissions
 from webapp.locks import only_one
 from webapp.models import (
@@ -172,12 +175,7 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
         return
     label_studio.replace_predictions(
         project.project,
-        {
-            row.task: payloads.predictions_entry(
-                project.schema_version.parsed, _shown(row.case), str(version), rank=row.case.rank
-            )
-            for row in open_tasks
-        },
+        {row.task: _entry(project.schema_version.parsed, row.case, str(version)) for row in open_tasks},
         str(version),
     )
     for row in open_tasks:  # Not all may have been answered by this version yet; those are refreshed once they are
@@ -190,14 +188,48 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
 def _task(project: LabelStudioProject, case: Case) -> Mapping[str, object]:
     version = str(schemas.answering_version(case.schema))
     parsed = project.schema_version.parsed
-    return payloads.task(parsed, str(case.pk), case.stored_text.text, _shown(case), version, rank=case.rank)
+    return payloads.task(parsed, str(case.pk), case.stored_text.text, shown(parsed, case), version, rank=case.rank)
 
 
-def _shown(case: Case) -> types.Prediction | None:
-    """Return what is filled in beforehand: nothing for a case that is audited blind."""
+def _entry(parsed: ParsedSchema, case: Case, version: str) -> Mapping[str, object]:
+    """Return what a task that is there is filled in with: nothing where it cannot be, so that the others still are."""
+    try:
+        return payloads.predictions_entry(parsed, shown(parsed, case), version, rank=case.rank)
+    except (PayloadError, *payloads.UNREADABLE) as exc:
+        logger.warning("task is not filled in", extra={"case": case.pk, "error": type(exc).__name__})
+        return payloads.predictions_entry(parsed, None, version, rank=case.rank)
+
+
+def shown(parsed: ParsedSchema, case: Case) -> types.Prediction | None:
+    """Return what is filled in beforehand: nothing for a case that is audited blind.
+
+    The version in use may have learnt under an older schema: heads and labels that this one lacks are left out.
+    """
     if case.is_audit or case.current_prediction is None:
         return None
-    return {key: types.HeadPrediction.from_json(head) for key, head in case.current_prediction.heads.items()}
+    said = {key: types.HeadPrediction.from_json(found) for key, found in case.current_prediction.heads.items()}
+    kept = {head.key: _known(head, said[head.key].answer) for head in parsed.heads if head.key in said}
+    return {key: replace(said[key], answer=answer) for key, answer in kept.items() if answer}
+
+
+def _known(head: Head, answer: types.Answer) -> types.Answer:
+    """Return what of an answer the head still knows; an empty answer where that is nothing."""
+    match head.kind, answer:
+        case Kind.CHOICE, str():
+            return answer if answer in head.by_key else ""
+        case Kind.CHOICES, list():
+            return [key for key in answer if isinstance(key, str) and key in head.by_key]
+        case Kind.SPANS, list():
+            return [span for span in answer if isinstance(span, dict) and span["label"] in head.by_key]
+        case Kind.RUBRIC, dict():
+            criteria = {group.key: {criterion.key for criterion in group.criteria} for group in head.groups}
+            kept = {
+                group: {key: mark for key, mark in marks.items() if key in criteria[group]}
+                for group, marks in answer.items()
+                if group in criteria
+            }
+            return {group: marks for group, marks in kept.items() if marks}
+    return ""
 
 
 def _poll(label_studio: client.Client, project: LabelStudioProject) -> None:
