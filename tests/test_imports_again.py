@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
 import pytest
 from django.apps import apps
+from django.db import connection
 
 from tests.conftest import annotator_named, case_named, submission
 from tests.importing import LABELLED
@@ -143,3 +149,52 @@ def test_the_time_of_a_message_is_read_where_it_can_be(helpline, import_rows, wr
     import_rows(helpline, {"id": "1", "text": "a", "timestamp": written})
     found = case_named("1").sent_at
     assert (found and found.isoformat()) == moment
+
+
+def test_a_case_that_moved_on_while_a_file_was_read_is_judged_as_it_is_now(helpline, import_rows, monkeypatch) -> None:
+    import_rows(helpline, {"id": "1", "text": "a"})
+    known = imports._Writer._known
+
+    def moved_on(*args: Any) -> Any:
+        found = known(*args)
+        Case.objects.update(state=CaseState.REVIEW)
+        return found
+
+    monkeypatch.setattr(imports._Writer, "_known", moved_on)
+    import_rows(helpline, LABELLED | {"text": "a"})
+    assert case_named("1").labels.exists()
+    assert case_named("1").state == CaseState.REVIEW
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_imports_of_the_same_cases_at_once_both_end_well(helpline, tmp_path, monkeypatch, sent) -> None:
+    both = Barrier(2, timeout=20)
+    known = imports._Writer._known
+
+    def at_once(self: Any, examples: Any) -> Any:
+        found = known(self, examples)
+        if not hasattr(self, "has_met"):
+            self.has_met = both.wait()
+        return found
+
+    monkeypatch.setattr(imports._Writer, "_known", at_once)
+    path = tmp_path / "cases.jsonl"
+    rows = [LABELLED, {"id": "2", "text": "b", "priority": "2"}, {"id": "2", "text": "other"}, {"id": "3", "text": "c"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    def run(number: int) -> imports.Report:
+        try:
+            row = imports.open_import(helpline, path, name=f"{number}.jsonl", mapping={}, source="import", by=None)
+            return imports.apply(row, path)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(run, range(2)))
+    assert sorted((report.new, report.unchanged, report.refused, report.good) for report in reports) == [
+        (0, 3, 1, 3),
+        (3, 0, 1, 3),
+    ]
+    assert [report.faults_in_all for report in reports] == [1, 1]
+    assert set(Import.objects.values_list("state", flat=True)) == {"done"}
+    assert (Case.objects.count(), Annotation.objects.count()) == (3, 2)

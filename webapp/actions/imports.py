@@ -18,9 +18,10 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from ml import policy
 from ml.types import Example, Labels
@@ -47,6 +48,8 @@ from webapp.models import (
 from webapp.queries import schemas
 
 CHUNK = 500
+MOST_TRIES = 5  # At a chunk; each time that fails, another import wrote some of it
+MET_ANOTHER = (UniqueViolation.sqlstate, DeadlockDetected.sqlstate)
 MOST_FAULTS_KEPT = 1000
 MOST_UNKNOWN_KEPT = 200  # Different labels; a text in the wrong column would make one of each row
 LONGEST_KEPT = 1000  # Characters of a message
@@ -88,6 +91,14 @@ class Report:
             self.faults.append({"row": fault.row, "field": fault.field[:LONGEST_KEPT], "message": message})
         if fault.unknown is not None:
             self._count_unknown(fault.field[:LONGEST_KEPT], fault.unknown[:LONGEST_KEPT])
+
+    def take_in(self, part: Report) -> None:
+        """Add what was found in one chunk."""
+        for name in ("good", "new", "relabelled", "unchanged", "audited", "refused"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.labelled.update(part.labelled)
+        for fault in part.faults:
+            self.add(Fault(**fault))
 
     def _count_unknown(self, head: str, label: str) -> None:
         is_full = sum(map(len, self.unknown_labels.values())) >= MOST_UNKNOWN_KEPT
@@ -230,9 +241,26 @@ class _Writer:
             )
         return self._annotator
 
-    @transaction.atomic
     def write(self, chunk: list[tuple[int, Example]]) -> None:
-        """Write one chunk: new cases, and new annotations of known ones."""
+        """Write one chunk; once more where another import wrote the same cases meanwhile, which are known then."""
+        whole = self.report
+        try:
+            for left in reversed(range(MOST_TRIES)):
+                self.report = Report()
+                try:
+                    with transaction.atomic():
+                        self._write(chunk)
+                    break
+                except (IntegrityError, OperationalError) as exc:
+                    self._annotator = None  # It may have been made by what was rolled back
+                    if not left or getattr(exc.__cause__, "sqlstate", "") not in MET_ANOTHER:
+                        raise
+            whole.take_in(self.report)
+        finally:
+            self.report = whole
+
+    def _write(self, chunk: list[tuple[int, Example]]) -> None:
+        """Write new cases, and new annotations of known ones."""
         known = self._known([example for _, example in chunk])
         said = self._said(known.values())
         new: dict[tuple[str, str], Example] = {}
@@ -338,9 +366,10 @@ class _Writer:
 
     def _relabel(self, relabelled: list[tuple[Case, Labels]]) -> None:
         """Store what the file says of known cases; what people answered stands before it."""
-        list(Case.objects.select_for_update().filter(pk__in=[case.pk for case, _ in relabelled]))
-        self._store(relabelled)
-        for case, _ in relabelled:
+        rows = Case.objects.select_for_update().filter(pk__in=[case.pk for case, _ in relabelled])
+        locked = {case.pk: case for case in rows.order_by("pk")}  # As they are now: somebody may have acted meanwhile
+        self._store([(locked[case.pk], answers) for case, answers in relabelled])
+        for case in locked.values():
             disputed = labels.resolve(case)
             if not disputed and case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING):
                 self._decide(case)
