@@ -17,7 +17,9 @@ from itertools import groupby
 from ml.schema import Group, Head, Kind, Label, Schema
 from ml.types import Answer, Labels, Rubric, Span
 
-LONGEST_SHOWN = 60  # Characters of a faulty value that a message repeats: a whole text may sit in the wrong column
+# A message repeats a faulty value only if it may be a label: a text, or a part of one, may sit in the wrong column
+LONGEST_SHOWN = 40  # Characters
+MOST_WORDS_SHOWN = 5
 DEEPEST_JSON = 3  # Exports have been seen with JSON in a string inside JSON
 
 
@@ -31,9 +33,22 @@ class Problem:
 
 
 class _Fault(Exception):
-    def __init__(self, message: str, unknown: str | None = None) -> None:
-        super().__init__(message)
-        self.unknown = unknown
+    """What is wrong with a value, which stands between the words before and after it."""
+
+    def __init__(self, before: str, *value: object, after: str = "", is_unknown: bool = False) -> None:
+        super().__init__(before)
+        self.before, self.value, self.after, self.is_unknown = before, value, after, is_unknown
+
+    def words(self, text: str) -> str:
+        """Say what is wrong, without repeating anything of the case's text."""
+        return " ".join([self.before, *(_shown(value, text) for value in self.value)]) + self.after
+
+    def unknown(self, text: str) -> str | None:
+        """Return the unknown label, or what it is where it may be of the case's text."""
+        if not self.is_unknown:
+            return None
+        value = str(self.value[0])
+        return value if _may_be_label(value, text) else _shown(value, text)
 
 
 def read(
@@ -60,14 +75,18 @@ def read(
             continue
         try:
             labels[head.key] = _read_head(
-                head, value, labels=labels, text=None if keeps_all_spans else text, problems=problems
+                head, value, labels=labels, text=text, bounds=not keeps_all_spans, problems=problems
             )
         except _Fault as fault:
-            problems.append(Problem(head.key, f"{head.key} {fault}", fault.unknown))
+            problems.append(Problem(head.key, f"{head.key} {fault.words(text)}", fault.unknown(text)))
         else:
             _answer_ancestors(schema, head, labels)
     problems += [
-        Problem(key, f"{key} is not a head of the schema {schema.name}; expected {', '.join(schema.by_key)}", key)
+        Problem(
+            _named(key, text),
+            f"{_named(key, text)} is not a head of the schema {schema.name}; expected {', '.join(schema.by_key)}",
+            _named(key, text),
+        )
         for key in raw
         if key not in schema.by_key
     ]
@@ -83,16 +102,18 @@ def head_named(schema: Schema, name: str) -> Head | None:
     return None
 
 
-def _read_head(head: Head, value: object, *, labels: Labels, text: str | None, problems: list[Problem]) -> Answer:
+def _read_head(
+    head: Head, value: object, *, labels: Labels, text: str, bounds: bool, problems: list[Problem]
+) -> Answer:
     match head.kind:
         case Kind.CHOICE:
             return _read_choice(head, value, parent=labels.get(head.parent or ""))
         case Kind.CHOICES:
             return _read_choices(head, value)
         case Kind.SPANS:
-            return _read_spans(head, value, text)
+            return _read_spans(head, value, text if bounds else None)
         case Kind.RUBRIC:
-            return _read_rubric(head, value, problems)
+            return _read_rubric(head, value, text, problems)
 
 
 def _answer_ancestors(schema: Schema, head: Head, labels: Labels) -> None:
@@ -109,13 +130,13 @@ def _read_choice(head: Head, value: object, parent: Answer | None) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _Fault(f"is {_shown(value)}; expected one label")
+        raise _Fault("is", value, after="; expected one label")
     found = _labels_named(head, _as_text(value), parent=parent)
     if not found:
         raise _unknown(head, _as_text(value))
     if len(found) > 1:
         meant = " or ".join(f"{label.key!r} (under {label.parent})" for label in found)
-        raise _Fault(f"is {_shown(value)}, which may be {meant}; spell it as one of these, or give {head.parent}")
+        raise _Fault("is", value, after=f", which may be {meant}; spell it as one of these, or give {head.parent}")
     if parent is not None and found[0].parent is not None and found[0].parent != parent:
         raise _Fault(f"is {found[0].key!r}, which belongs to {found[0].parent!r}; {head.parent} is {parent!r}")
     return found[0].key
@@ -127,7 +148,7 @@ def _read_choices(head: Head, value: object) -> list[str]:
     elif isinstance(value, list | tuple):
         parts = value
     else:
-        raise _Fault(f"is {_shown(value)}; expected a list of labels, or labels separated by commas")
+        raise _Fault("is", value, after="; expected a list of labels, or labels separated by commas")
     chosen = set()
     for part in parts:
         found = _labels_named(head, _as_text(part))
@@ -149,17 +170,17 @@ def _read_spans(head: Head, value: object, text: str | None) -> list[Span]:
     """Read spans; without the text that bounds them, all that name two places are kept."""
     value = _from_json(value)
     if not isinstance(value, list):
-        raise _Fault(f"is {_shown(value)}; expected a list of start, end and label")
+        raise _Fault("is", value, after="; expected a list of start, end and label")
     spans: list[Span] = []
     for number, item in enumerate(value):
         if not isinstance(item, dict):
-            raise _Fault(f"[{number}] is {_shown(item)}; expected start, end and label")
+            raise _Fault(f"[{number}] is", item, after="; expected start, end and label")
         start, end = _offset(item.get("start")), _offset(item.get("end"))
         is_good = 0 <= start < end <= len(text) if text is not None else min(start, end) >= 0
         if not is_good:
-            given = f"from {_shown(item.get('start'))} to {_shown(item.get('end'))}"
             bound = "" if text is None else f" <= {len(text)}, the length of the text"
             expected = f"whole numbers with 0 <= start < end{bound}"
+            given = f"from {_shown(item.get('start'), text or '')} to {_shown(item.get('end'), text or '')}"
             raise _Fault(f"[{number}] runs {given}; expected {expected}")
         found = _labels_named(head, _as_text(item.get("label", "")))
         if not found:
@@ -173,26 +194,28 @@ def _place(span: Span) -> tuple[int, int, str]:
     return span["start"], span["end"], span["label"]
 
 
-def _read_rubric(head: Head, value: object, problems: list[Problem]) -> Rubric:
+def _read_rubric(head: Head, value: object, text: str, problems: list[Problem]) -> Rubric:
     value = _from_json(value)
     if not isinstance(value, dict):
-        raise _Fault(f"is {_shown(value)}; expected groups: {', '.join(group.key for group in head.groups)}")
+        raise _Fault("is", value, after=f"; expected groups: {', '.join(group.key for group in head.groups)}")
     by_name = {_plain(name): group for group in head.groups for name in (group.key, group.name)}
     rubric: Rubric = {}
     for name, marks in value.items():
         group = by_name.get(_plain(str(name)))
         if group is None:
             expected = ", ".join(known.key for known in head.groups)
-            problems.append(Problem(head.key, f"{head.key}.{name} is not a group; expected {expected}"))
+            problems.append(
+                Problem(head.key, f"{head.key}.{_named(str(name), text)} is not a group; expected {expected}")
+            )
             continue
         try:
-            rubric[group.key] = _read_group(group, marks)
+            rubric[group.key] = _read_group(group, marks, text)
         except _Fault as fault:
-            problems.append(Problem(head.key, f"{head.key}.{name}{_joined(fault)}"))
+            problems.append(Problem(head.key, f"{head.key}.{group.key}{_joined(fault.words(text))}"))
     return {group.key: rubric[group.key] for group in head.groups if rubric.get(group.key)}
 
 
-def _read_group(group: Group, marks: object) -> dict[str, bool | None]:
+def _read_group(group: Group, marks: object, text: str) -> dict[str, bool | None]:
     marks = _from_json(marks)
     keys = [criterion.key for criterion in group.criteria]
     phrases = {_plain(phrase) for phrase in group.not_applicable}
@@ -203,7 +226,7 @@ def _read_group(group: Group, marks: object) -> dict[str, bool | None]:
     if isinstance(marks, dict):
         for name in marks:
             if name not in keys:
-                raise _Fault(f".{name} is not a criterion; expected {', '.join(keys)}")
+                raise _Fault(f".{_named(str(name), text)} is not a criterion; expected {', '.join(keys)}")
         return {key: _read_mark(key, marks[key], phrases) for key in keys if key in marks}
     if not isinstance(marks, list):
         marks = [marks]
@@ -212,9 +235,9 @@ def _read_group(group: Group, marks: object) -> dict[str, bool | None]:
     return {key: _read_mark(key, mark, phrases) for key, mark in zip(keys, marks, strict=True)}
 
 
-def _joined(fault: _Fault) -> str:
+def _joined(fault: str) -> str:
     """Put a space before a fault of the group itself; one of a criterion begins with its name."""
-    return str(fault) if str(fault).startswith(".") else f" {fault}"
+    return fault if fault.startswith(".") else f" {fault}"
 
 
 def _read_mark(key: str, mark: object, phrases: set[str]) -> bool | None:
@@ -225,7 +248,7 @@ def _read_mark(key: str, mark: object, phrases: set[str]) -> bool | None:
     if plain in phrases:
         return None
     if plain not in known:
-        raise _Fault(f".{key} is {_shown(mark)}; expected yes, no or n/a (1, 0 or null)")
+        raise _Fault(f".{key} is", mark, after="; expected yes, no or n/a (1, 0 or null)")
     return known[plain]
 
 
@@ -246,7 +269,7 @@ def _unknown(head: Head, value: str) -> _Fault:
         hint = f"the nearest known label is {names[near[0]]!r}"
     else:
         hint = f"expected {', '.join(head.keys[:8])}{', ...' if len(head.keys) > 8 else ''}"
-    return _Fault(f"has the unknown label {_shown(value)}; {hint}", unknown=value[:LONGEST_SHOWN])
+    return _Fault("has the unknown label", value, after=f"; {hint}", is_unknown=True)
 
 
 def _from_json(value: object) -> object:
@@ -277,6 +300,22 @@ def _plain(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+def _may_be_label(value: str, text: str) -> bool:
+    is_short = len(value) <= LONGEST_SHOWN and len(value.split()) <= MOST_WORDS_SHOWN
+    return is_short and _plain(value) not in _plain(text)
+
+
+def _shown(value: object, text: str) -> str:
+    """Repeat a value that may be a label; of any other, which may tell what the text tells, say what it is."""
+    if isinstance(value, str):
+        return repr(value) if _may_be_label(value, text) else f"a text of {len(value):,} characters"
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value) if len(repr(value)) <= LONGEST_SHOWN else "a long number"
+    if isinstance(value, list | tuple | dict):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,}"
+    return f"a {type(value).__name__}"
+
+
+def _named(name: str, text: str) -> str:
+    """Repeat the name of a field, unless it is none."""
+    return name if _may_be_label(name, text) else _shown(name, text)

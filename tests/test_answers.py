@@ -94,10 +94,32 @@ def test_an_unknown_label_that_is_near_to_none_lists_what_is_known():
     assert messages(priority="zebra") == ["priority has the unknown label 'zebra'; expected 1, 2, 3"]
 
 
-def test_a_text_in_the_wrong_column_is_not_repeated_whole():
-    (problem,) = read(priority="Hello! " * 100)[1]
-    assert len(problem.message) < 150
-    assert len(problem.unknown) == answers.LONGEST_SHOWN
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Hello! " * 100,
+        "she told nobody about it yet",  # Six words
+        "x" * 41,
+        "Amina from Kisumu",  # Of the text itself
+        "from  KISUMU.",
+    ],
+)
+def test_what_may_be_of_a_text_is_not_repeated(value):
+    said = f"a text of {len(value.strip())} characters"
+    problems = read(priority=value, intervention=[value], call_quality={value: {}, "opening": {value: 1}})[1]
+    assert problems[0].unknown == said
+    assert len(problems) == 4
+    assert [
+        said in problem.message.replace(f"{len(value)} ch", f"{len(value.strip())} ch") for problem in problems
+    ] == [True] * 4
+    assert value.strip() not in str(problems)
+
+
+def test_a_value_of_another_kind_is_not_repeated():
+    found = {"priority": {"my": "secret"}, "entities": [["my secret"]], "call_quality": [["my secret"]]}
+    problems = read(**found)[1]
+    assert "priority is an object of 1; expected one label" in [problem.message for problem in problems]
+    assert "secret" not in str(problems)
 
 
 def test_an_unknown_head_is_a_problem_that_lists_the_heads():
@@ -112,7 +134,7 @@ def test_an_unknown_head_is_a_problem_that_lists_the_heads():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        pytest.param(["1", "2"], "priority is ['1', '2']; expected one label", id="two labels"),
+        pytest.param(["1", "2"], "priority is a list of 2; expected one label", id="two labels"),
         pytest.param(True, "priority is True; expected one label", id="true is not 1"),
     ],
 )
