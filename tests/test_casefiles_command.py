@@ -42,3 +42,16 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     done = run(tmp_path / "calls.txt", "--out", tmp_path / "examples.jsonl")
     assert done.returncode == 2
     assert done.stderr.startswith("error: the file ends in '.txt'")
+
+
+def test_a_file_or_schema_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
+    out = tmp_path / "examples.jsonl"
+    missing = run(tmp_path / "none.jsonl", "--out", out)
+    assert (missing.returncode, missing.stderr) == (2, f"error: {tmp_path}/none.jsonl: No such file or directory\n")
+    (tmp_path / "calls.jsonl").write_text('{"text": "a"}')
+    unknown = run(tmp_path / "calls.jsonl", "--out", out, "--schema", "weather")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: ")
+    assert "Traceback" not in unknown.stderr
+    nowhere = run(tmp_path / "calls.jsonl", "--out", tmp_path / "none" / "examples.jsonl")
+    assert (nowhere.returncode, nowhere.stderr[:6]) == (2, "error:")

@@ -233,3 +233,9 @@ def test_a_training_that_was_waited_for_and_failed_says_why(helpline, import_row
     with pytest.raises(CommandError) as refused:
         run("retrain", "--wait")
     assert str(refused.value) == f"run {Run.objects.get().pk} failed: out of memory"
+
+
+def test_an_import_beside_a_changed_schema_is_refused_in_words(helpline, csv_file) -> None:
+    helpline.versions.update(digest="0" * 64)
+    with pytest.raises(CommandError, match="of helpline is known with another document"):
+        run("import_cases", csv_file, *MAPPING)

@@ -216,6 +216,14 @@ def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labe
     assert runs.request(labelled).state == RunState.QUEUED  # It leaves room for the next one
 
 
+def test_a_fault_of_a_model_folder_is_told_on_the_run(labelled, champion, monkeypatch) -> None:
+    monkeypatch.setattr(worker, "_kept", {})  # As after a restart
+    (folder_of(champion) / "heads.onnx").unlink()
+    run = train(labelled)
+    assert run.state == RunState.FAILED
+    assert run.failure.endswith("heads.onnx cannot be read: No such file or directory.")
+
+
 def test_the_text_of_a_case_is_in_no_log_and_in_no_row_of_a_run(labelled, import_rows, champion, caplog) -> None:
     caplog.set_level(logging.DEBUG)
     labels = {"place": "sea", "thing": "ship", "mood": []}

@@ -19,6 +19,7 @@ from django.conf import settings
 
 from ml import metrics, registry, schema, tracking
 from ml.config import TrainConfig
+from ml.errors import InputError
 from ml.policy import Side
 from ml.progress import OnProgress, Progress, ignore
 from ml.serving import Predictor
@@ -109,15 +110,12 @@ def train(run_id: int) -> None:
     run = runs.claim(run_id)
     if run is None:
         return  # Another worker owns it, or it was cancelled
-    from ml.encoder import EncoderError
-    from ml.training import TrainingError
-
     try:
         with runs.kept_alive(run):
             _train(run)
     except runs.Cancelled:
         logger.info("training run ended from outside", extra={"run": run.pk})
-    except (TrainingError, EncoderError) as exc:
+    except InputError as exc:
         runs.fail(run, reason=f"{exc}.")
     except Exception as exc:
         # Only the kind: the message of a foreign error may quote a text

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ml import examples, schema
+from ml.errors import InputError
 from webapp.casefiles import rows
 from webapp.casefiles.columns import Columns
 from webapp.errors import UnreadableFile
@@ -21,18 +22,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
     arguments = parser.parse_args()
-    columns = Columns(schema.load(arguments.schema), {})
     found = []
     try:
+        columns = Columns(schema.load(arguments.schema), {})
         for row in rows.read(arguments.file, max_bytes=MAX_BYTES):
             example, faults = columns.read(row.number, row.values or {}, source=arguments.file.stem)
             found += [example] if example else []
             for message in [row.problem] if row.problem else [fault.message for fault in faults]:
                 sys.stderr.write(f"row {row.number}: {message}\n")
-    except UnreadableFile as exc:
+        lines = "".join(f"{examples.write(example)}\n" for example in found)
+        arguments.out.write_text(lines, encoding="utf-8")
+    except (UnreadableFile, InputError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
-    arguments.out.write_text("".join(f"{examples.write(example)}\n" for example in found), encoding="utf-8")
+    except OSError as exc:
+        sys.stderr.write(f"error: {exc.filename}: {exc.strerror}\n")
+        return 2
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ml.errors import InputError
 from webapp import tasks
 from webapp.actions import imports, schemas
 from webapp.casefiles.columns import parse_mapping
@@ -37,7 +38,10 @@ class Command(BaseCommand):
         path: Path = options["file"]
         if not path.is_file():
             raise CommandError(f"{path} is not a file")
-        schemas.register_shipped()
+        try:
+            schemas.register_shipped()
+        except InputError as exc:
+            raise CommandError(str(exc)) from exc
         schema = Schema.objects.filter(name=options["schema"]).first()
         if schema is None:
             known = ", ".join(Schema.objects.values_list("name", flat=True))
