@@ -29,17 +29,17 @@ version = 2
 key = "place"
 name = "Place"
 kind = "choice"
-labels = [{ key = "land" }, { key = "air" }]
+labels = [{ key = "land", name = "land", definition = "d" }, { key = "air", name = "air", definition = "d" }]
 [[heads]]
 key = "mood"
 name = "Mood"
 kind = "choices"
-labels = [{ key = "calm" }, { key = "angry" }]
+labels = [{ key = "calm", name = "calm", definition = "d" }, { key = "angry", name = "angry", definition = "d" }]
 [[heads]]
 key = "names"
 name = "Names"
 kind = "spans"
-labels = [{ key = "NAME" }]
+labels = [{ key = "NAME", name = "NAME", definition = "d" }]
 [[heads]]
 key = "manner"
 name = "Manner"
@@ -47,7 +47,7 @@ kind = "rubric"
 [[heads.groups]]
 key = "opening"
 name = "Opening"
-criteria = [{ key = "greets", name = "Greets" }]
+criteria = [{ key = "greets", name = "Greets", definition = "d" }]
 """
 
 
