@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
 
@@ -148,7 +149,7 @@ def _route(
         case.harm = decision.harm
         case.rank = policy.rank(decision.harm, case.received_at, doubling_hours=rules.doubling_hours)
         if case.state in OPEN_STATES:
-            reasons[case.pk] = decision.reasons
+            reasons[case.pk] = [_explained(reason, row, found) for reason in decision.reasons]
             case.state = CaseState.REVIEW if case.pk in kept else STATE_OF[decision.destination]
         case.predicting_until, case.predicting_attempts = None, 0
     changed = ["current_prediction", "harm", "rank", "state", "predicting_until", "predicting_attempts"]
@@ -156,6 +157,13 @@ def _route(
     flags.replace_by_model(reasons)
     outbox.want_in(case for case in locked.values() if case.state == CaseState.LABELLING)
     outbox.want_out(case for case in locked.values() if case.state != CaseState.LABELLING)
+
+
+def _explained(reason: policy.Reason, row: Prediction, found: types.Prediction) -> policy.Reason:
+    """Tell a head that was trained, but on too little to say how sure it is, from one that nobody trained."""
+    if reason.kind == policy.FlagKind.UNTRAINED and row.version.is_trained and reason.head in found:
+        return replace(reason, facts={"is_calibrated": False})
+    return reason
 
 
 def _kept_in_review(cases: dict[int, Case]) -> list[int]:

@@ -63,6 +63,7 @@ class HeadView:
     confidence: str
     is_none: bool  # A `choices` head that was answered with no label at all
     is_guess: bool = False  # By a version that was not trained
+    is_uncalibrated: bool = False  # By a version that was trained on too few labels to say how sure it is
     is_labelled: bool = False
     is_required: bool = False
 
@@ -122,6 +123,7 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
             replace(
                 view,
                 is_guess=is_guess and head.key in said,
+                is_uncalibrated=not is_guess and _is_uncalibrated(head, said.get(head.key)),
                 is_labelled=head.key in labels,
                 is_required=head.key in routing,
             )
@@ -139,6 +141,13 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
         history=() if is_blind else tuple(history),
         shown=shown,
     )
+
+
+def _is_uncalibrated(head: Head, said: dict[str, Any] | None) -> bool:
+    if said is None:
+        return False
+    found = [said] if head.kind != Kind.SPANS else said["answer"]  # Spans have a confidence each
+    return any(part.get("confidence") is None for part in found)
 
 
 def _answer(head: Head, label: Label | None, said: dict[str, Any] | None, chosen: dict[str, Any] | None) -> Any:

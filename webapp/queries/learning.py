@@ -138,6 +138,13 @@ def served(version: ModelVersion) -> Served | None:
     return Served(export["precision"], export["n"], costs)
 
 
+def uncalibrated(version: ModelVersion) -> list[str]:
+    """Return the heads that too few labels were held out of to say how sure their answers are."""
+    heads = version.schema_version.parsed.by_key
+    found = version.manifest.get("calibration", {})
+    return [heads[key].name for key, how in found.items() if key in heads and how.get("rows") == 0]
+
+
 def faults(version: ModelVersion) -> list[str]:
     """Return in words how many spans of each head could not be learnt from, and why."""
     heads = version.schema_version.parsed.by_key

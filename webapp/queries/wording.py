@@ -42,6 +42,7 @@ PHASES = {
     "predict": ("measuring on cases that it did not learn from", "texts"),
     "definitions": ("comparing with the label definitions", "texts"),
 }
+NOT_CALIBRATED = "not calibrated: too few labels to check it"
 MAY_END_EARLY = ("train", "tune")  # Once cases that are held out show that it gets no better
 
 SPAN_FAULTS = {  # As `ml.spans.SpanFaults` names them
@@ -65,7 +66,9 @@ def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
     failed = [flag.facts["attempts"] for flag in without if "attempts" in flag.facts]
     if failed:
         parts.append(f"no model could answer it: predicting it failed {failed[0]} times")
-    elif without:
+    uncalibrated = [flag for flag in without if "is_calibrated" in flag.facts]
+    parts += [f"{_name(schema, flag)} {NOT_CALIBRATED}" for flag in uncalibrated]
+    if len(failed) + len(uncalibrated) < len(without):
         parts.append("no model trained yet")
     return "; ".join(parts)
 
@@ -133,9 +136,14 @@ def answer(head: Head, found: Any) -> str:
             return f"{head.name}: {sum(marks)} of {len(marks)} yes"
 
 
+def _name(schema: Schema, flag: Flag) -> str:
+    head = schema.by_key.get(flag.head)
+    return head.name if head else flag.head
+
+
 def _part(schema: Schema, flag: Flag) -> str:
     head = schema.by_key.get(flag.head)
-    name = head.name if head else flag.head
+    name = _name(schema, flag)
     facts = flag.facts
     match FlagKind(flag.kind):
         case FlagKind.URGENT if "by" in facts:

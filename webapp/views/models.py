@@ -86,6 +86,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": rows,
         "later": learning.measured_later(version),
         "served": learning.served(version),
+        "uncalibrated": learning.uncalibrated(version),
         "faults": learning.faults(version),
         "is_champion": champion(version.schema) == version,
         "is_admin": Role.ADMIN in roles_of(request.user),
