@@ -5,6 +5,8 @@ CaseloopError
 ├── RunInProgress       one training at a time for a schema
 ├── NotEnoughLabels     training needs more
 ├── NotPromotable       the version cannot be put in use
+├── NotRegistrable      a model folder cannot be registered as a version
+├── NotSettable         values are not a policy of the schema
 ├── NotAddable          a person cannot be added as asked
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
@@ -29,6 +31,14 @@ class NotEnoughLabels(CaseloopError):
 
 class NotPromotable(CaseloopError):
     """The version cannot be put in use."""
+
+
+class NotRegistrable(CaseloopError):
+    """A model folder cannot be registered as a version."""
+
+
+class NotSettable(CaseloopError):
+    """Values are not a policy of the schema."""
 
 
 class NotAddable(CaseloopError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from ml import policy, schema
+from webapp.errors import NotSettable
 from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
 
 
@@ -41,6 +46,55 @@ def register_shipped() -> list[SchemaVersion]:
     return [register(schema.load(name)) for name in schema.shipped()]
 
 
+def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
+    """Return the policy that values describe; what they leave out is as in the first policy of a schema.
+
+    Raises:
+        NotSettable: a key or value cannot be; the message names it, with what was found and what was expected.
+    """
+    if not isinstance(values, dict):
+        raise NotSettable(f"the policy is {_kind(values)}; expected an object with named values")
+    known = [field.name for field in fields(policy.Policy)]
+    for key in values:
+        if key not in known:
+            raise NotSettable(f"{key} is not a value of a policy; expected {', '.join(known)}")
+    read: dict[str, Callable[[object], object]] = {
+        "thresholds": lambda value: _by_head(parsed, "thresholds", value, most=1.0),
+        "mistake_cost": lambda value: _by_head(parsed, "mistake_cost", value),
+        "urgent_threshold": lambda value: _number("urgent_threshold", value, most=1.0),
+        "audit_share": lambda value: _number("audit_share", value, most=1.0),
+        "missed_urgent_cost": lambda value: _number("missed_urgent_cost", value),
+        "doubling_hours": lambda value: _number("doubling_hours", value, least=0.01),
+    }
+    found = policy.Policy.default(parsed).as_json() | {key: read[key](value) for key, value in values.items()}
+    if not found["thresholds"]:
+        raise NotSettable("thresholds is empty; expected at least one head: without any, no case would be asked about")
+    return policy.Policy(**found)
+
+
+def _by_head(parsed: schema.Schema, name: str, value: object, *, most: float = math.inf) -> Mapping[str, float]:
+    if not isinstance(value, dict):
+        raise NotSettable(f"{name} is {_kind(value)}; expected an object of head and number")
+    for key in value:
+        if key not in parsed.by_key:
+            raise NotSettable(
+                f"{name}.{key} is not a head of {parsed.name}; expected one of {', '.join(parsed.by_key)}"
+            )
+    return {key: _number(f"{name}.{key}", number, most=most) for key, number in value.items()}
+
+
+def _number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not least <= value <= most:
+        bound = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
+        raise NotSettable(f"{name} is {value if is_number else _kind(value)}; expected a number {bound}")
+    return float(value)
+
+
+def _kind(value: object) -> str:
+    return f"{value!r:.60}"
+
+
 def set_policy(row: Schema, values: policy.Policy, *, reason: str, by: User | None) -> Policy:
-    """Put a policy in force; the earlier ones stay as its history."""
+    """Put a policy in force; the earlier ones stay as its history. What is predicted from then on is routed by it."""
     return Policy.objects.create(schema=row, values=values.as_json(), reason=reason, created_by=by)

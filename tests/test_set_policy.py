@@ -1,0 +1,54 @@
+"""Showing the routing policy and putting another in force, from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.management import CommandError
+
+from tests.test_commands import run
+from webapp.queries import schemas
+
+
+def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
+    values = json.loads("\n".join(run("set_policy", "helpline")[0]))
+    assert values == schemas.policy(helpline).parsed.as_json()
+    values["thresholds"]["priority"] = 0.9
+    (tmp_path / "policy.json").write_text(json.dumps(values))
+    out, _ = run("set_policy", "helpline", tmp_path / "policy.json", "--reason", "fewer mistakes")
+    row = schemas.policy(helpline)
+    assert (row.parsed.thresholds["priority"], row.reason) == (0.9, "fewer mistakes")
+    assert out == [f"Policy {row.pk} of Child helpline calls is in force."]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "the policy is []; expected an object"),
+        ('{"treshold": 1}', "treshold is not a value of a policy; expected thresholds, urgent_threshold"),
+        ('{"thresholds": {}}', "thresholds is empty; expected at least one head"),
+        ('{"thresholds": 0.7}', "thresholds is 0.7; expected an object of head and number"),
+        ('{"thresholds": {"colour": 0.7}}', "thresholds.colour is not a head of helpline; expected one of main_cat"),
+        ('{"thresholds": {"priority": 70}}', "thresholds.priority is 70; expected a number from 0 to 1"),
+        ('{"audit_share": "some"}', "audit_share is 'some'; expected a number from 0 to 1"),
+        ('{"audit_share": true}', "audit_share is True; expected a number from 0 to 1"),
+        ('{"doubling_hours": 0}', "doubling_hours is 0; expected a number of at least 0.01"),
+        ('{"missed_urgent_cost": NaN}', "missed_urgent_cost is nan; expected a number of at least 0"),
+    ],
+)
+def test_what_is_no_policy_is_refused_in_words(helpline, tmp_path, written, message) -> None:
+    (tmp_path / "policy.json").write_text(written)
+    before = schemas.policy(helpline)
+    with pytest.raises(CommandError) as refusal:
+        run("set_policy", "helpline", tmp_path / "policy.json")
+    assert message in str(refusal.value)
+    assert schemas.policy(helpline) == before
+
+
+def test_a_file_or_schema_that_is_not_there_is_refused(helpline, tmp_path) -> None:
+    with pytest.raises(CommandError, match="schema is 'weather'; expected one of "):
+        run("set_policy", "weather")
+    with pytest.raises(CommandError, match="cannot be read: No such file"):
+        run("set_policy", "helpline", tmp_path / "none.json")
