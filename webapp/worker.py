@@ -230,9 +230,10 @@ def _encoder(run: Run, snapshot: Snapshot) -> Encoder:
 def _can_go_on(run: Run, snapshot: Snapshot, champion: ModelVersion) -> bool:
     """Whether the champion tuned the encoder that is set, and never learnt from the rows that this run leaves out."""
     reading = champion.manifest["encoder"]
-    if not reading["is_tuned"] or reading["name"] != settings.ENCODER or champion.run.snapshot is None:
+    made_by = Run.objects.filter(version=champion).select_related("snapshot").first()  # None of one made elsewhere
+    if not reading["is_tuned"] or reading["name"] != settings.ENCODER or made_by is None or made_by.snapshot is None:
         return False
-    return _holds_out(champion.run, champion.run.snapshot) == _holds_out(run, snapshot)
+    return _holds_out(made_by, made_by.snapshot) == _holds_out(run, snapshot)
 
 
 def _private(name: str) -> Path:
