@@ -92,7 +92,7 @@ def test_the_queue_says_in_words_what_entities_and_call_quality_are_unsure(train
 
 def test_label_studio_is_sent_spans_with_their_scores_and_every_mark(trained, helpline) -> None:
     parsed = helpline.versions.get().parsed
-    entry = payloads.predictions_entry(parsed, label_studio._shown(trained), "version 1", rank=0.0)
+    entry = payloads.predictions_entry(parsed, label_studio.shown(parsed, trained), "version 1", rank=0.0)
     (name,) = [region for region in entry["result"] if region["type"] == "labels"]
     assert (name["value"], name["score"]) == ({"start": 27, "end": 32, "labels": ["NAME"]}, 0.914)
     labels, problems = payloads.labels_of(parsed, entry["result"], TEXT)

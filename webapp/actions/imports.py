@@ -244,20 +244,18 @@ class _Writer:
     def write(self, chunk: list[tuple[int, Example]]) -> None:
         """Write one chunk; once more where another import wrote the same cases meanwhile, which are known then."""
         whole = self.report
-        try:
-            for left in reversed(range(MOST_TRIES)):
-                self.report = Report()
-                try:
-                    with transaction.atomic():
-                        self._write(chunk)
-                    break
-                except (IntegrityError, OperationalError) as exc:
-                    self._annotator = None  # It may have been made by what was rolled back
-                    if not left or getattr(exc.__cause__, "sqlstate", "") not in MET_ANOTHER:
-                        raise
-            whole.take_in(self.report)
-        finally:
-            self.report = whole
+        for left in reversed(range(MOST_TRIES)):
+            self.report = Report()
+            try:
+                with transaction.atomic():
+                    self._write(chunk)
+                break
+            except (IntegrityError, OperationalError) as exc:
+                self._annotator = None  # It may have been made by what was rolled back
+                if not left or getattr(exc.__cause__, "sqlstate", "") not in MET_ANOTHER:
+                    raise
+        whole.take_in(self.report)
+        self.report = whole
 
     def _write(self, chunk: list[tuple[int, Example]]) -> None:
         """Write new cases, and new annotations of known ones."""
@@ -370,8 +368,7 @@ class _Writer:
         locked = {case.pk: case for case in rows.order_by("pk")}  # As they are now: somebody may have acted meanwhile
         self._store([(locked[case.pk], answers) for case, answers in relabelled])
         for case in locked.values():
-            disputed = labels.resolve(case)
-            if not disputed and case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING):
+            if not labels.resolve(case) and case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING):
                 self._decide(case)
 
     def _decide(self, case: Case) -> None:
