@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ml.encoder import Encoder
 from ml.model import CaseModel
 from ml.progress import OnProgress, Progress, ignore
 from ml.registry import ENCODER, HEAD_WEIGHTS, HEADS, TOKENIZER, TUNED_WEIGHTS, ModelFolderError
-from ml.schema import Schema
+from ml.schema import Kind, Schema
 from ml.served import FLOAT32, INT8
 from ml.serving import Predictor
 from ml.training import TrainedModel
@@ -63,7 +64,8 @@ def save(
             save_file({name: state[name].float().contiguous() for name in encoder.tuned}, draft / TUNED_WEIGHTS)
         encoder.splitter.tokenizer.save(str(draft / TOKENIZER))
         export_heads(trained.network, encoder.width, draft / HEADS)
-        compared = trained.held_out[:MOST_COMPARED]
+        keys = trained.network.keys
+        compared = _share(trained.held_out, keys)
         texts = [row.text for row in compared]
         expected = predict(trained, texts)
         report: dict[str, Any] = {"n": len(compared)}
@@ -73,7 +75,7 @@ def save(
             answered = predict(trained, texts, encoder=ready)
             found = compare(trained.schema, compared, expected, answered)
             report |= {"precision": precision, precision: found}
-            if is_close(found):
+            if found.keys() == set(keys) and is_close(found):  # What was not compared may have lost anything
                 break
         shutil.copyfile(served.path_of(ready), draft / ENCODER)
         manifest = registry.write_manifest(draft, _manifest(trained, data_hash, report))
@@ -138,7 +140,7 @@ def compare(
 
     Returns:
         For each head `n`, the labelled rows, `drop`, by how much the main measure fell, and `change`, the mean absolute
-        difference of its probabilities (0 for heads of spans, which have none).
+        difference of its probabilities, or for spans, which have none, 1 less the F1 of the one's spans in the other's.
     """
     before, after = metrics.evaluate(schema, rows, expected), metrics.evaluate(schema, rows, found)
     main = {key: metrics.main_metric(schema.head(key)) for key in before}
@@ -146,7 +148,7 @@ def compare(
         key: {
             "n": before[key]["n"],
             "drop": before[key][name] - after[key][name],
-            "change": _change(key, expected, found),
+            "change": (_moved if schema.head(key).kind == Kind.SPANS else _change)(key, expected, found),
         }
         for key, name in main.items()
     }
@@ -200,6 +202,13 @@ class _Heads(nn.Module):
         return [*(values[0] for values in pooled), *scores.tags.values()]
 
 
+def _share(rows: Sequence[Example], keys: Sequence[str]) -> list[Example]:
+    """Choose 256 rows at most: the next labelled one of each head in turn, so that their order leaves none out."""
+    turns = zip_longest(*([at for at, row in enumerate(rows) if key in row.labels] for key in keys))
+    order = dict.fromkeys(at for turn in turns for at in turn if at is not None)
+    return [rows[at] for at in sorted(islice(order, MOST_COMPARED))]
+
+
 def _check(folder: Path, texts: Sequence[str], expected: Sequence[Prediction]) -> None:
     """Answer a few texts with a folder that was just written, and compare.
 
@@ -219,6 +228,11 @@ def _change(key: str, expected: Sequence[Prediction], found: Sequence[Prediction
     ]
     changes = [abs(one[label] - other[label]) for one, other in pairs for label in one]
     return float(np.mean(changes)) if changes else 0.0
+
+
+def _moved(key: str, expected: Sequence[Prediction], found: Sequence[Prediction]) -> float:
+    one, other = ([metrics.items(prediction[key].answer) for prediction in said] for said in (expected, found))
+    return 1 - metrics.micro_f1(one, other)
 
 
 def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) -> dict[str, Any]:

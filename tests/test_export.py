@@ -236,8 +236,37 @@ def test_an_exception_in_progress_ends_the_saving_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_without_held_out_rows_is_saved(tiny_model: TrainedModel, tmp_path: Path) -> None:
+def test_a_model_without_held_out_rows_is_served_in_float32(tiny_model: TrainedModel, tmp_path: Path) -> None:
     manifest = export.save(replace(tiny_model, held_out=[]), tmp_path / "model")
-    assert manifest["export"] == {"precision": "int8", "n": 0, "int8": {}}
+    assert manifest["export"] == {"precision": "float32", "n": 0, "int8": {}, "float32": {}}
     found = Predictor(tmp_path / "model").predict([case.text for case in tiny.cases(50, seed=6)])
     assert metrics.evaluate(SCHEMA, tiny.cases(50, seed=6), found)["place"]["accuracy"] > 0.9
+
+
+def test_heads_whose_rows_come_last_are_compared_too(
+    tiny_model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MOST_COMPARED", 10)
+    rows = tiny.cases(40, seed=7)
+    rows = [replace(row, labels={"place": row.labels["place"]}) for row in rows[:30]] + rows[30:]
+    found = export.save(replace(tiny_model, held_out=rows), tmp_path / "model")["export"]
+    assert (found["n"], set(found["int8"])) == (10, set(SCHEMA.by_key))
+    assert found["int8"]["place"]["n"] == 10
+    assert found["int8"]["names"]["n"] == 5
+
+
+def test_float32_is_served_where_a_head_was_never_compared(tiny_model: TrainedModel, tmp_path: Path) -> None:
+    rows = [replace(row, labels={"place": row.labels["place"]}) for row in tiny.cases(20, seed=7)]
+    found = export.save(replace(tiny_model, held_out=rows), tmp_path / "model")["export"]
+    assert export.is_close(found["int8"])
+    assert (found["precision"], list(found["int8"])) == ("float32", ["place"])
+
+
+def test_spans_are_compared_with_what_the_model_itself_finds() -> None:
+    def said(*starts: int) -> dict[str, HeadPrediction]:
+        return {"names": HeadPrediction([{"start": at, "end": at + 1, "label": "NAME"} for at in starts], None)}
+
+    rows = [Example(str(at), "abcd", {"names": []}) for at in range(2)]
+    found = export.compare(SCHEMA, rows, [said(0, 1), said(2)], [said(0, 1), said(3)])["names"]
+    assert found == {"n": 2, "drop": 0.0, "change": pytest.approx(1 / 3)}
+    assert not export.is_close({"names": found})
