@@ -88,11 +88,14 @@ def restore(folder: str | Path, *, cache: Cache | None = None) -> tuple[Encoder,
     """Read back what a model was made of, to go on training: the encoder as it was tuned, and the heads.
 
     Raises:
-        ModelFolderError: a file is missing or was changed, or the encoder that was tuned has other weights here.
+        ModelFolderError: a file is missing or was changed, the encoder that was tuned has other weights here, or the
+            model was imported: its encoder is in the form that serves alone.
         encoder.EncoderError: the encoder is not on this machine.
     """
     place = Path(folder)
     manifest = registry.checked_manifest(place)
+    if "imported" in manifest:
+        raise ModelFolderError(f"{place} was imported from a checkpoint; training goes on only from a model trained here")
     reading = manifest["encoder"]
     encoder = encoders.load(reading["name"], cache=cache)
     if encoder.digest != reading["base_sha256"]:

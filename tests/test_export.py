@@ -197,6 +197,14 @@ def test_an_encoder_with_other_weights_is_refused(tiny_folder: Path, tmp_path: P
     assert len(Predictor(place).predict(TEXTS)) == 30, "serving reads no weights but those in the folder"
 
 
+def test_training_does_not_go_on_from_an_imported_model(tiny_folder: Path, tmp_path: Path) -> None:
+    place = rewritten(tiny_folder, tmp_path)
+    manifest = json.loads((place / "manifest.json").read_text()) | {"imported": {"checkpoint": "old"}}
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelFolderError, match="was imported from a checkpoint; training goes on only from a model"):
+        export.restore(place)
+
+
 def test_a_model_is_served_where_its_encoder_is_not_installed(tiny_folder: Path, tmp_path: Path) -> None:
     place = rewritten(tiny_folder, tmp_path, name="/nowhere")
     assert Predictor(place).predict(TEXTS) == Predictor(tiny_folder).predict(TEXTS)
