@@ -118,8 +118,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     predictor = Predictor(options.model)
-    sys.stdin.reconfigure(encoding="utf-8-sig")  # type: ignore[union-attr]
-    found = examples.scan(sys.stdin, predictor.schema)
+    found = examples.scan(sys.stdin.buffer, predictor.schema)  # As bytes, so that a bad one spoils only its line
     is_good = True
     while part := list(islice(found, LINES_AT_ONCE)):
         for fault in part:

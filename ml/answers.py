@@ -279,7 +279,7 @@ def _from_json(value: object) -> object:
             break
         try:
             value = json.loads(value)
-        except (json.JSONDecodeError, RecursionError) as exc:
+        except (ValueError, RecursionError) as exc:
             raise _Fault(f"is not valid JSON: {exc}") from exc
     return value
 

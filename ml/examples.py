@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +46,16 @@ def read(path: str | Path, schema: Schema) -> list[Example]:
     return [item for item in found if isinstance(item, Example)]
 
 
-def scan(lines: Iterable[str], schema: Schema) -> Iterator[Example | str]:
+def scan(lines: Iterable[str | bytes], schema: Schema) -> Iterator[Example | str]:
     """Read lines one by one: an example for a good line, a message that names the line for a bad one.
 
-    Lines are numbered from 1; empty ones are counted and passed over.
+    Lines are numbered from 1; empty ones are counted and passed over. Bytes are read as UTF-8, with or without a mark.
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield parse(line, schema)
+            yield parse(_decoded(line), schema)
         except ExamplesError as fault:
             yield f"line {number}: {fault}"
 
@@ -64,9 +64,11 @@ def parse(line: str, schema: Schema) -> Example:
     """Read one line.
 
     Raises:
-        ExamplesError: the line is not a JSON object, lacks id or text, or has a label that the schema does not know.
+        ExamplesError: the line is not a JSON object, lacks id or text, has a label that the schema does not know, or
+            half a character, as "\\ud800" is.
     """
     row = _object(line)
+    _refuse_halves(row)
     text = row.get("text")
     if not isinstance(text, str) or not text.strip():
         raise ExamplesError("text is missing or empty; expected the words of the case")
@@ -92,10 +94,29 @@ def write(example: Example) -> str:
     return json.dumps({key: value for key, value in row.items() if value not in ("", {})}, ensure_ascii=False)
 
 
+def _decoded(line: str | bytes) -> str:
+    if isinstance(line, str):
+        return line
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ExamplesError(f"not UTF-8 text, at byte {exc.start + 1}") from exc
+
+
+def _refuse_halves(row: Mapping[str, Any]) -> None:
+    """Refuse surrogates, which JSON can spell and UTF-8, in which all is written and hashed, cannot."""
+    for key, value in row.items():
+        try:
+            json.dumps({key: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError as exc:
+            name = key.encode(errors="replace").decode()
+            raise ExamplesError(f"{name} has half a character (a lone surrogate); expected whole ones") from exc
+
+
 def _object(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # As of a number with more digits than Python reads
         raise ExamplesError(f"not JSON: {exc}") from exc
     if not isinstance(row, dict):
         raise ExamplesError(f"is a JSON {type(row).__name__}; expected an object with id and text")

@@ -95,7 +95,9 @@ def restore(folder: str | Path, *, cache: Cache | None = None) -> tuple[Encoder,
     place = Path(folder)
     manifest = registry.checked_manifest(place)
     if "imported" in manifest:
-        raise ModelFolderError(f"{place} was imported from a checkpoint; training goes on only from a model trained here")
+        raise ModelFolderError(
+            f"{place} was imported from a checkpoint; training goes on only from a model trained here"
+        )
     reading = manifest["encoder"]
     encoder = encoders.load(reading["name"], cache=cache)
     if encoder.digest != reading["base_sha256"]:

@@ -79,6 +79,23 @@ def test_a_missing_an_empty_and_an_undecodable_file_are_refused(tmp_path: Path) 
         examples.read(tmp_path / "latin", SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param(b'{"id": %s, "text": "a"}' % (b"1" * 5000), "not JSON: ", id="digits"),
+        pytest.param(b'{"id": "1", "text": "\\ud800"}', "text has half a character", id="surrogate"),
+        pytest.param(b'{"id": "1", "text": "a", "metadata": {"x": ["\\udc00"]}}', "metadata has half", id="deep"),
+        pytest.param(b'{"id": "1", "text": "a", "\\ud800": 1}', "? has half a character", id="key"),
+        pytest.param(b'{"id": "1", "text": "\xff"}', "not UTF-8 text, at byte 22", id="byte"),
+    ],
+)
+def test_a_line_that_python_or_utf8_cannot_hold_spoils_no_other(line: bytes, message: str) -> None:
+    good = '\ufeff{"id": "2", "text": "é 😀"}'.encode()
+    found = list(examples.scan([good, line, good], SCHEMA))
+    assert [found[0], found[2]] == [Example("2", "é 😀")] * 2
+    assert str(found[1]).startswith(f"line 2: {message}")
+
+
 def test_scanning_gives_good_lines_as_examples_and_bad_ones_as_messages() -> None:
     found = list(examples.scan(['{"id": "1", "text": "a"}', "?", '{"id": "2", "text": "b"}'], SCHEMA))
     assert found[0] == Example("1", "a")

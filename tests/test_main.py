@@ -86,6 +86,16 @@ def test_predicting_answers_good_lines_and_names_bad_ones(files: Path) -> None:
     assert found.stderr.splitlines()[0].startswith("error: line 2: not JSON")
 
 
+def test_predicting_goes_on_after_lines_that_cannot_be_read(files: Path) -> None:
+    bad = [b'{"id": "1", "text": "\xff"}', b'{"id": "1", "text": "\\ud800"}', b'{"id": %s}' % (b"1" * 5000)]
+    lines = b"\n".join([*bad, b'{"id": "b", "text": "hill"}'])
+    command = [sys.executable, "-m", "ml", "predict", "--model", files / "model"]
+    found = subprocess.run(command, input=lines, capture_output=True, check=False)
+    assert found.returncode == 1
+    assert json.loads(found.stdout)["id"] == "b"
+    assert [line[:14] for line in found.stderr.splitlines()] == [b"error: line %d:" % number for number in (1, 2, 3)]
+
+
 def test_predicting_good_lines_only_is_a_success(files: Path) -> None:
     found = run("predict", "--model", files / "model", stdin='{"id": "a", "text": "ship"}\n')
     assert (found.returncode, found.stderr) == (0, "")
