@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ml.schema import Group, Head, Kind, Label, Schema
+from ml.schema import Group, Head, Kind, Label, Schema, folded
 from ml.types import Answer, Labels, Rubric, Span
 
 # A message repeats a faulty value only if it may be a label: a text, or a part of one, may sit in the wrong column
@@ -95,9 +95,9 @@ def read(
 
 def head_named(schema: Schema, name: str) -> Head | None:
     """Return the head whose key, name or alias this is, without regard to case."""
-    wanted = _plain(name)
+    wanted = folded(name)
     for head in schema.heads:
-        if wanted in {_plain(known) for known in (head.key, head.name, *head.aliases)}:
+        if wanted in {folded(known) for known in head.spellings}:
             return head
     return None
 
@@ -198,10 +198,10 @@ def _read_rubric(head: Head, value: object, text: str, problems: list[Problem]) 
     value = _from_json(value)
     if not isinstance(value, dict):
         raise _Fault("is", value, after=f"; expected groups: {', '.join(group.key for group in head.groups)}")
-    by_name = {_plain(name): group for group in head.groups for name in (group.key, group.name)}
+    by_name = {folded(name): group for group in head.groups for name in (group.key, group.name)}
     rubric: Rubric = {}
     for name, marks in value.items():
-        group = by_name.get(_plain(str(name)))
+        group = by_name.get(folded(str(name)))
         if group is None:
             expected = ", ".join(known.key for known in head.groups)
             problems.append(
@@ -218,10 +218,10 @@ def _read_rubric(head: Head, value: object, text: str, problems: list[Problem]) 
 def _read_group(group: Group, marks: object, text: str) -> dict[str, bool | None]:
     marks = _from_json(marks)
     keys = [criterion.key for criterion in group.criteria]
-    phrases = {_plain(phrase) for phrase in group.not_applicable}
-    if isinstance(marks, list) and len(marks) == 1 and isinstance(marks[0], str) and _plain(marks[0]) in phrases:
+    phrases = {folded(phrase) for phrase in group.not_applicable}
+    if isinstance(marks, list) and len(marks) == 1 and isinstance(marks[0], str) and folded(marks[0]) in phrases:
         marks = marks[0]
-    if isinstance(marks, str) and _plain(marks) in phrases:
+    if isinstance(marks, str) and folded(marks) in phrases:
         return dict.fromkeys(keys, None)
     if isinstance(marks, dict):
         for name in marks:
@@ -244,7 +244,7 @@ def _read_mark(key: str, mark: object, phrases: set[str]) -> bool | None:
     if mark is None:
         return None
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "n/a": None, "na": None}
-    plain = _plain(_as_text(mark))
+    plain = folded(_as_text(mark))
     if plain in phrases:
         return None
     if plain not in known:
@@ -254,17 +254,17 @@ def _read_mark(key: str, mark: object, phrases: set[str]) -> bool | None:
 
 def _labels_named(head: Head, name: str, *, parent: Answer | None = None) -> list[Label]:
     """Return the labels that a text may mean: those under the given parent first, then those spelt exactly so."""
-    wanted = _plain(name)
-    found = [label for label in head.labels if wanted in map(_plain, (label.key, label.name, *label.aliases))]
+    wanted = folded(name)
+    found = [label for label in head.labels if wanted in map(folded, label.spellings)]
     if parent is not None:
         found = [label for label in found if label.parent == parent] or found
-    exact = [label for label in found if name.strip() in (label.key, label.name, *label.aliases)]
+    exact = [label for label in found if name.strip() in label.spellings]
     return exact or found
 
 
 def _unknown(head: Head, value: str) -> _Fault:
-    names = {_plain(name): label.key for label in head.labels for name in (label.key, label.name, *label.aliases)}
-    near = difflib.get_close_matches(_plain(value), names, n=1, cutoff=0.5)
+    names = {folded(name): label.key for label in head.labels for name in label.spellings}
+    near = difflib.get_close_matches(folded(value), names, n=1, cutoff=0.5)
     if near:
         hint = f"the nearest known label is {names[near[0]]!r}"
     else:
@@ -296,13 +296,9 @@ def _as_text(value: object) -> str:
     return str(value).strip()
 
 
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().split())
-
-
 def _may_be_label(value: str, text: str) -> bool:
     is_short = len(value) <= LONGEST_SHOWN and len(value.split()) <= MOST_WORDS_SHOWN
-    return is_short and _plain(value) not in _plain(text)
+    return is_short and folded(value) not in folded(text)
 
 
 def _shown(value: object, text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -45,6 +45,11 @@ class Label:
     definition: str
     aliases: tuple[str, ...] = ()
     parent: str | None = None  # The key of a label of the parent head
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All that the label is called, its key first."""
+        return self.key, self.name, *self.aliases
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,11 @@ class Head:
     urgent: str | None = None  # The key of the label at the urgent end
     threshold: float = 0.5  # `choices`: probability from which a label is answered, before any is learnt
     aliases: tuple[str, ...] = ()
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All that the head is called, its key first."""
+        return self.key, self.name, *self.aliases
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -139,6 +149,11 @@ class Schema:
         return tuple(head for head in self.heads if head.kind in kinds)
 
 
+def folded(name: str) -> str:
+    """Return a name as it is compared: without regard to case and to white space."""
+    return " ".join(name.casefold().split())
+
+
 def shipped() -> list[str]:
     """Return the names of the schemas that come with Caseloop."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
@@ -189,6 +204,7 @@ def parse(document: str) -> Schema:
     if schema.version < 1:
         raise SchemaError(f"version is {schema.version}; expected 1 or more")
     _refuse_repeats("heads", (head.key for head in heads))
+    _refuse_namesakes("heads", ((None, head.spellings) for head in heads))
     _check_parents(schema)
     return schema
 
@@ -214,6 +230,7 @@ def _head(table: _Table) -> Head:
     if is_choice and len(head.labels) < 2:
         raise SchemaError(f"{table.place}.labels has {len(head.labels)}; a choice needs 2 or more")
     _refuse_repeats(f"{table.place}.labels", head.keys)
+    _refuse_namesakes(f"{table.place}.labels", ((label.parent, label.spellings) for label in head.labels))
     _refuse_repeats(f"{table.place}.groups", (group.key for group in head.groups))
     if head.urgent is not None:
         ends = (head.keys[0], head.keys[-1]) if head.ordered else ()
@@ -282,6 +299,19 @@ def _refuse_repeats(place: str, keys: Iterator[str] | tuple[str, ...]) -> None:
         if key in seen:
             raise SchemaError(f"{place} has the key {key!r} twice; keys must differ")
         seen.add(key)
+
+
+def _refuse_namesakes(place: str, called: Iterable[tuple[str | None, tuple[str, ...]]]) -> None:
+    """Refuse what a file of answers could mean two of; under different parents, the answer above tells which."""
+    seen: dict[tuple[str | None, str], int] = {}
+    for number, (parent, spellings) in enumerate(called):
+        for spelling in spellings:
+            other = seen.setdefault((parent, folded(spelling)), number)
+            if other != number:
+                raise SchemaError(
+                    f"{place}[{other}] and {place}[{number}] are both called {spelling!r}; "
+                    "keys, names and aliases must differ in more than case and spaces"
+                )
 
 
 class _Table:

@@ -37,7 +37,9 @@ def rows(name):
 
 
 def test_a_small_schema_is_read_whole():
-    read = schema.parse(GOOD + BREED + MANX + PUG + RUBRIC.replace('"kind"\nname', '"care"\nname') + GROUP + CRITERION)
+    read = schema.parse(
+        GOOD + BREED + MANX + PUG + RUBRIC.replace('"kind"\nname = "Kind"', '"care"\nname = "Care"') + GROUP + CRITERION
+    )
     assert (read.name, read.version, read.title, list(read.by_key)) == ("pets", 1, "Pets", ["kind", "breed", "care"])
     assert read.head("kind").keys == ("cat", "dog")
     assert read.head("kind").name_of("cat") == "Cat"
@@ -91,11 +93,22 @@ def test_a_small_schema_is_read_whole():
         pytest.param(TOP + RUBRIC + GROUP, "heads[0].groups[0].criteria is missing", id="group without criteria"),
         pytest.param(TOP + RUBRIC + GROUP + CRITERION + CRITERION,
                      "heads[0].groups[0].criteria has the key 'c' twice; keys must differ", id="criterion twice"),
+        pytest.param(GOOD + 'aliases = ["Puss", " CAT "]\n',
+                     "heads[0].labels[0] and heads[0].labels[1] are both called 'CAT'; "
+                     "keys, names and aliases must differ in more than case and spaces", id="namesakes"),
+        pytest.param(TOP + HEAD.replace('"Kind"', '"Breed"') + CAT + DOG + BREED + MANX + PUG,
+                     "heads[0] and heads[1] are both called 'breed'; "
+                     "keys, names and aliases must differ in more than case and spaces", id="heads that are namesakes"),
     ],
 )  # fmt: skip
 def test_a_bad_schema_is_refused_with_place_found_and_expected(document, message):
     with pytest.raises(SchemaError, match=f"^{re.escape(message)}$"):
         schema.parse(document)
+
+
+def test_labels_under_different_parents_may_share_a_name():
+    read = schema.parse(GOOD + BREED + MANX + 'aliases = ["Other"]\n' + PUG + 'aliases = ["other"]\n')
+    assert answers.read(read, {"kind": "dog", "breed": "OTHER"}, text="") == ({"kind": "dog", "breed": "pug"}, [])
 
 
 def test_an_unknown_name_lists_the_schemas_that_there_are():
