@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +43,22 @@ class Cache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.parent.mkdir(exist_ok=True, mode=0o700)
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as place:
-                part = Path(place) / path.name
-                np.save(part, vectors, allow_pickle=False)
-                part.chmod(0o600)
+            # Under a name that `forget` and `_files` find too, should this process be killed; nobody else can read it
+            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{name}.", suffix=".part", delete=False)  # noqa: SIM115 - closed below
+            part = Path(file.name)
+            try:
+                with file:
+                    np.save(file, vectors, allow_pickle=False)
                 part.rename(path)  # At once, so that another process never reads half a file
+            finally:
+                part.unlink(missing_ok=True)
         except OSError:
             return
         self._make_room(vectors.nbytes)
 
     def forget(self, digest: str) -> None:
         """Remove what is kept of one text for any encoder, by the SHA-256 of its UTF-8 bytes in hexadecimal."""
-        for path in self.folder.glob(f"{digest[:2]}/*{digest}.npy"):
+        for path in self.folder.glob(f"{digest[:2]}/*{digest}.*"):
             path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
@@ -77,7 +82,7 @@ class Cache:
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
         found = []
-        for path in self.folder.glob("*/*.npy"):
+        for path in chain(self.folder.glob("*/*.npy"), self.folder.glob("*/.*.part")):
             try:
                 found.append((path, path.stat()))
             except OSError:  # Another process removed it meanwhile

@@ -120,6 +120,25 @@ def test_a_full_disk_leaves_no_half_file_behind(tmp_path: Path) -> None:
     assert files(Cache(tmp_path)) == []
 
 
+def test_what_a_killed_process_left_is_forgotten_and_makes_room(cache: Cache) -> None:
+    program = """
+        import os, sys
+        from pathlib import Path
+        import numpy as np
+        from ml.cache import Cache
+        Path.rename = lambda *_: os.kill(os.getpid(), 9)
+        Cache(Path(sys.argv[1])).write(sys.argv[2], np.zeros((200, 32), dtype=np.float16))
+    """
+    for number in (1, 2):
+        process = run(program, cache.folder, name(number))
+        assert (process.communicate(timeout=60), process.returncode) == (("", ""), -9)
+    assert {path.name[: len(name(1)) + 2] for path in files(cache)} == {f".{name(1)}.", f".{name(2)}."}
+    cache.forget(name(1).rpartition("-")[2])
+    assert len(files(cache)) == 1
+    Cache(cache.folder, most_bytes=SIZE).write(name(3), VECTORS)
+    assert not list(cache.folder.rglob("*.part"))
+
+
 def test_two_processes_share_a_folder_that_is_too_small_for_both(tmp_path: Path) -> None:
     program = """
         import hashlib, sys
