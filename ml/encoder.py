@@ -139,8 +139,13 @@ class Encoder:
         return Batch(rows, cut, gather(hidden.clone(), windows), torch.from_numpy(windows.is_real))
 
     def _place(self, text: str) -> str:
-        """Name the place of a text in the cache: other weights, or another cut, give other vectors."""
-        return f"{self.digest[:16]}-{self.splitter.max_tokens}-{hashlib.sha256(text.encode()).hexdigest()}"
+        return f"{self._reading}-{hashlib.sha256(text.encode()).hexdigest()}"
+
+    @cached_property
+    def _reading(self) -> str:
+        """A hash of all that decides which vectors a text has: the weights, and how it is cut."""
+        decides = [self.digest, self.splitter.tokenizer.to_str(), str(self.splitter.max_tokens)]
+        return hashlib.sha256("\0".join(decides).encode()).hexdigest()
 
 
 def load(name: str = PACKAGED, *, cache: Cache | None = None) -> Encoder:
