@@ -19,7 +19,7 @@ from ml import rubrics, scales, spans, tree
 from ml.scales import FEWEST_ROWS, TINY, Bools, Floats, HeadCalibration, log_softmax
 from ml.schema import Head, Kind, Schema
 from ml.spans import Ints
-from ml.types import Answer, HeadPrediction, Labels, Prediction, Span
+from ml.types import Answer, HeadPrediction, Labels, Prediction, spans_of
 
 __all__ = ["Calibration", "HeadCalibration", "Logits", "choice_probabilities", "fit", "predictions"]
 
@@ -355,7 +355,7 @@ def _fit_spans(
 ) -> HeadCalibration:
     """Fit the temperature on the tags of words, and the correction on the spans that are then found."""
     rows = [
-        (scores, ranges, _spans_of(answer))
+        (scores, ranges, spans_of(answer))
         for scores, ranges, answer in zip(logits, words, truth, strict=True)
         if scores is not None and answer is not None
     ]
@@ -377,10 +377,6 @@ def _fit_spans(
     right = np.array([(span["start"], span["end"], span["label"]) in true for span, true in said])
     slope, intercept = scales.platt(scales.log_odds(np.log(np.clip(probs, TINY, 1.0))), right)
     return replace(tempered, slope=slope, intercept=intercept)
-
-
-def _spans_of(answer: Answer) -> list[Span]:
-    return [item for item in answer if not isinstance(item, str)] if isinstance(answer, list) else []
 
 
 def _f1(answered: Bools, truth: Bools) -> float:

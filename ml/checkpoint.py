@@ -210,12 +210,7 @@ def _begin(found: Checkpoint) -> dict[str, Any]:
     schema, encoder = found.schema, found.encoder
     keys = [head.key for head in schema.heads if head.key in found.meanings]
     return {
-        "schema": {
-            "name": schema.name,
-            "version": schema.version,
-            "sha256": schema.digest,
-            "document": schema.document,
-        },
+        "schema": registry.named(schema),
         "heads": keys,
         "imported": {"checkpoint": found.name, "labels_never_answered": found.unknown_labels},
         "encoder": {

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.schema import Head, Kind, Schema
-from ml.types import Answer, Example, HeadPrediction, Prediction, Span
+from ml.types import Answer, Example, HeadPrediction, Prediction, spans_of
 
 Items: TypeAlias = Collection[Hashable]  # What one answer holds: labels, or spans as (start, end, label)
 
@@ -241,7 +241,8 @@ def _calibration(
     found: list[tuple[float | None, bool, int]] = []
     for case, (true, answer, prediction) in enumerate(zip(wanted, answered, given, strict=True)):
         if head.kind == Kind.SPANS:
-            found += [(span.get("confidence"), bool(items([span]) & true), case) for span in _spans(prediction.answer)]
+            said = spans_of(prediction.answer)
+            found += [(span.get("confidence"), bool(items([span]) & true), case) for span in said]
         elif head.kind != Kind.RUBRIC or len(true) == n_criteria:
             found.append((prediction.confidence, true == answer, case))
     levels = [level for level, _, _ in found if level is not None]
@@ -253,10 +254,6 @@ def _calibration(
         "ece_interval": list(calibration_error_interval(levels, right, cases, rng)),
         "ece_perfect": calibration_error_if_perfect(levels, rng),
     }
-
-
-def _spans(answer: Answer) -> list[Span]:
-    return [item for item in answer if not isinstance(item, str)] if isinstance(answer, list) else []
 
 
 def main_metric(head: Head) -> str:

