@@ -16,11 +16,13 @@ IN_PARALLEL = $(MAKE) --silent --jobs 2
 # Threads that wait let others work: with tests on both cores, models compute three times as fast.
 export OMP_WAIT_POLICY = passive
 
-# Cases of DATA, or else those of the demo, in a folder that is gone afterwards
+# Cases of DATA, or where none was named, and none is there, those of the demo, in a folder that is gone afterwards.
+# A shell that a signal ends runs no EXIT trap of its own accord.
 READ = $(VENV)/bin/python -m webapp.casefiles "$(DATA)/$(1).jsonl" --out "$$folder/$(1).jsonl"
-CASES = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	if [ -f "$(DATA)/helpline_cases.jsonl" ]; then $(call READ,helpline_cases); \
-	else $(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null; fi
+CASES = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM && \
+	if [ "$(origin DATA)" != file ] || [ -f "$(DATA)/helpline_cases.jsonl" ]; then \
+		echo "measuring the cases of $(DATA)" >&2; $(call READ,helpline_cases); \
+	else echo "measuring the demo, as $(DATA) has no cases" >&2; $(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null; fi
 
 CHECKS = lint layout types imports migrations test
 # Checks that only read the code need settings, though nothing that runs.
