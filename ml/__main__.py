@@ -42,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    if Path(options.out).exists():
-        raise ModelFolderError(f"{options.out} exists already; models are never overwritten")
+    if options.begin_with and options.encoder:
+        raise InputError("--encoder and --from are both given; a model goes on with the encoder that it was trained on")
+    registry.check_new(options.out)
     schema = schemas.load(options.schema)
     rows = examples.read(options.data, schema)
     from ml import encoder, export, training  # noqa: PLC0415 - torch takes seconds, and the other commands do without
@@ -54,7 +55,7 @@ def _train(options: argparse.Namespace) -> int:
     cache = Cache(folder / "vectors")
     reading = export.restore(options.begin_with, cache=cache)[0] if options.begin_with else None
     config = TrainConfig(profile=options.profile, seed=options.seed)
-    reading = reading or encoder.load(options.encoder, cache=cache)
+    reading = reading or encoder.load(options.encoder or PACKAGED, cache=cache)
     digest = registry.hash_of(rows)
     given = {"schema": schema.name, "schema_version": schema.version, "encoder": reading.name, "data_sha256": digest}
     given |= config.as_json()
@@ -98,7 +99,7 @@ def _out_of_fold(options: argparse.Namespace) -> tuple[Schema, OutOfFold]:
         rows,
         schema,
         TrainConfig(profile=options.profile, seed=options.seed),
-        encoder=encoder.load(options.encoder, cache=Cache(folder / "vectors")),
+        encoder=encoder.load(options.encoder or PACKAGED, cache=Cache(folder / "vectors")),
         count=options.folds,
         exports=folder / "exports",
         progress=_show,
@@ -110,6 +111,9 @@ def _out_of_fold(options: argparse.Namespace) -> tuple[Schema, OutOfFold]:
 def _evaluate(options: argparse.Namespace) -> int:
     predictor = Predictor(options.model)
     rows = examples.read(options.data, predictor.schema)
+    heads = predictor.manifest["heads"]
+    if not any(key in row.labels for row in rows for key in heads):
+        raise InputError(f"{options.data} has no label for a head of the model: {', '.join(heads)}")
     predictions = predictor.predict([row.text for row in rows], progress=_show)
     sys.stderr.write("\n")
     _answer({"heads": metrics.evaluate(predictor.schema, rows, predictions)})
@@ -149,6 +153,9 @@ def _import_checkpoint(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     schema = schemas.load(options.schema)
+    stems = [Path(file).stem for file in options.data]
+    if twice := [stem for stem in dict.fromkeys(stems) if stems.count(stem) > 1]:
+        raise InputError(f"--data names two files {', '.join(twice)}; expected different names, which tell them apart")
     files = {Path(file).stem: examples.read(file, schema) for file in options.data}
     from ml import baselines, encoder  # noqa: PLC0415 - as for training
 
@@ -296,7 +303,7 @@ def _learning() -> argparse.ArgumentParser:
     parser.add_argument("--schema", required=True, help="name of a shipped schema, or a TOML file")
     parser.add_argument("--data", required=True, help="Example JSONL file")
     parser.add_argument("--profile", choices=PROFILES, default="fast")
-    parser.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    parser.add_argument("--encoder", help=f"name or folder of a Hugging Face encoder (default {PACKAGED})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", default=str(CACHE), help=f"folder that keeps what encoders gave (default {CACHE})")
     return parser

@@ -53,13 +53,7 @@ def draft(folder: str | Path) -> Iterator[Path]:
         ModelFolderError: the folder exists already, or cannot be written.
     """
     target = Path(folder)
-    if target.exists():
-        raise ModelFolderError(f"{target} exists already; models are never overwritten")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as exc:
-        raise ModelFolderError(f"{target} cannot be written: {exc.strerror}") from exc
+    place = _beside(target)
     try:
         yield place
         for file in place.iterdir():
@@ -70,6 +64,25 @@ def draft(folder: str | Path) -> Iterator[Path]:
         raise ModelFolderError(f"{target} cannot be written: {exc.strerror}") from exc
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def check_new(folder: str | Path) -> None:
+    """Refuse a folder that could not be written, before a model is made for it.
+
+    Raises:
+        ModelFolderError: the folder exists already, or cannot be written.
+    """
+    _beside(Path(folder)).rmdir()
+
+
+def _beside(target: Path) -> Path:
+    try:
+        if target.exists():
+            raise ModelFolderError(f"{target} exists already; models are never overwritten")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as exc:
+        raise ModelFolderError(f"{target} cannot be written: {exc.strerror}") from exc
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,6 +197,8 @@ def test_a_training_is_recorded_where_it_was_told_to(
         pytest.param(["--data", "none.jsonl"], "none.jsonl cannot be read: No such file", id="data"),
         pytest.param(["--encoder", "none"], "encoder 'none' cannot be loaded", id="encoder"),
         pytest.param(["--out", "."], ". exists already; models are never overwritten", id="out"),
+        pytest.param(["--out", "/dev/null/new"], "/dev/null/new cannot be written: ", id="out that cannot be"),
+        pytest.param(["--from", "x", "--encoder", "y"], "--encoder and --from are both given", id="encoder and from"),
         pytest.param(["--from", "none"], "manifest.json cannot be read: No such file", id="from"),
         pytest.param(["--schema", "customer"], "is not a head of the schema customer", id="another schema"),
     ],
@@ -211,6 +213,17 @@ def test_wrong_arguments_are_explained_and_exit_with_2(
     assert told.err.startswith("error: ")
     assert message in told.err
     assert not (files / "new").exists()
+
+
+def test_evaluating_without_labels_names_the_heads(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "bare.jsonl").write_text('{"id": "a", "text": "ship"}\n')
+    assert main(["evaluate", "--model", str(files / "model"), "--data", str(files / "bare.jsonl")]) == 2
+    assert f"has no label for a head of the model: {', '.join(HEADS)}" in capsys.readouterr().err
+
+
+def test_files_of_one_name_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--data", "a/x.jsonl", "b/x.jsonl"]) == 2
+    assert "--data names two files x; expected different names" in capsys.readouterr().err
 
 
 def test_a_profile_that_is_none_is_refused_by_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
