@@ -13,12 +13,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def start(tmp_path: Path, then: str, *given: str) -> subprocess.Popen[str]:
-    """Fill the folder, print it and go on with a command."""
+    """Fill the folder and run a command with it."""
     python = tmp_path / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$@" >&2\n')
     python.chmod(0o755)
-    rule = f'--eval=probe: ; @$(CASES); echo "$$folder"; {then}'
+    rule = f"--eval=probe: ; @$(CASES); {then}"
     return subprocess.Popen(
         ["make", "--silent", rule, "probe", f"VENV={python.parent.parent}", *given],
         cwd=ROOT, env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}, start_new_session=True,
@@ -28,7 +28,8 @@ def start(tmp_path: Path, then: str, *given: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_folder_is_gone_after_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    make = start(tmp_path, "sleep 60")
+    # The command prints, so that it runs when the signal comes to it too
+    make = start(tmp_path, """sh -c 'echo "$$1"; exec sleep 20' - "$$folder"; true""")
     assert make.stdout is not None
     folder = Path(make.stdout.readline().strip())
     assert folder.is_dir()
