@@ -12,7 +12,17 @@ from django.utils import timezone
 from ml.types import HeadPrediction
 from tests.conftest import change_policy, helpline_prediction, predict, trained_version
 from tests.engines import NOBODY_LISTENS
-from tests.label_studio.conftest import NEGLECT, cases_there, labels_of, make_due, project_number, submit, use, waiting
+from tests.label_studio.conftest import (
+    NEGLECT,
+    cases_there,
+    labels_of,
+    make_due,
+    predictions_there,
+    project_number,
+    submit,
+    use,
+    waiting,
+)
 from webapp.actions import label_studio as sync
 from webapp.models import LabelStudioProject, Outbox, Schema
 
@@ -79,19 +89,28 @@ def test_without_an_address_nothing_is_tried(flagged, settings) -> None:
     assert (Outbox.objects.get().attempts, waiting()) == (0, [("1", "push")])
 
 
-def test_answers_that_the_schema_does_not_have_are_told_and_hold_up_no_other_schema(
-    flagged, helpline_at, import_rows, browser
-) -> None:
+def test_an_answer_that_the_schema_does_not_have_is_left_out_and_the_others_shown(flagged, browser) -> None:
     flagged("1", prediction={**helpline_prediction(sure=0.5), "priority": HeadPrediction("9", 0.5, {"9": 0.5})})
+    sync.deliver()
+    answers = {key: answer for key, answer in NEGLECT.items() if key != "priority"}
+    assert predictions_there(browser) == {"1": [("version 1", answers)]}
+    assert waiting() == []
+
+
+def test_a_schema_that_label_studio_refuses_holds_up_no_other(flagged, helpline_at, import_rows, browser) -> None:
+    flagged("1")
+    sync.deliver()
+    change_configuration(browser)
+    flagged("2")
     customer = Schema.objects.get(name="customer")
     change_policy(customer, audit_share=0.0)
     import_rows(customer, {"id": "message", "text": "How much is it?"})
     tags = HeadPrediction(["Deal-seeker"], 0.4, {"Deal-seeker": 0.4})
     predict(use(trained_version(customer)), "message", {"tags": tags})
     sync.deliver()
-    row = Outbox.objects.get(case__external_id="1")
-    assert (row.attempts, row.failure) == (1, "priority has no label '9'; expected one of the schema")
-    assert waiting() == [("1", "push")]
+    row = Outbox.objects.get(case__external_id="2")
+    assert (row.attempts, row.failure[:36]) == (1, "Label Studio refused with status 400")
+    assert waiting() == [("2", "push")]
 
 
 def test_the_text_of_a_case_is_in_no_failure_and_in_no_log(flagged, settings, label_studio, browser, caplog) -> None:
