@@ -232,6 +232,7 @@ def _head(table: _Table) -> Head:
     _refuse_repeats(f"{table.place}.labels", head.keys)
     _refuse_namesakes(f"{table.place}.labels", ((label.parent, label.spellings) for label in head.labels))
     _refuse_repeats(f"{table.place}.groups", (group.key for group in head.groups))
+    _refuse_namesakes(f"{table.place}.groups", ((None, (group.key, group.name)) for group in head.groups))
     if head.urgent is not None:
         ends = (head.keys[0], head.keys[-1]) if head.ordered else ()
         if head.urgent not in ends:
@@ -261,6 +262,7 @@ def _group(table: _Table) -> Group:
     )
     table.done()
     _refuse_repeats(f"{table.place}.criteria", (criterion.key for criterion in group.criteria))
+    _refuse_namesakes(f"{table.place}.criteria", ((None, (one.key, one.name)) for one in group.criteria))
     return group
 
 
@@ -302,7 +304,7 @@ def _refuse_repeats(place: str, keys: Iterator[str] | tuple[str, ...]) -> None:
 
 
 def _refuse_namesakes(place: str, called: Iterable[tuple[str | None, tuple[str, ...]]]) -> None:
-    """Refuse what a file of answers could mean two of; under different parents, the answer above tells which."""
+    """Refuse what a file or a page could mean two of; under different parents, the answer above tells which."""
     seen: dict[tuple[str | None, str], int] = {}
     for number, (parent, spellings) in enumerate(called):
         for spelling in spellings:

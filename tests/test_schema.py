@@ -93,6 +93,14 @@ def test_a_small_schema_is_read_whole():
         pytest.param(TOP + RUBRIC + GROUP, "heads[0].groups[0].criteria is missing", id="group without criteria"),
         pytest.param(TOP + RUBRIC + GROUP + CRITERION + CRITERION,
                      "heads[0].groups[0].criteria has the key 'c' twice; keys must differ", id="criterion twice"),
+        pytest.param(TOP + RUBRIC + GROUP + CRITERION + GROUP.replace('"g"', '"h"') + CRITERION,
+                     "heads[0].groups[0] and heads[0].groups[1] are both called 'G'; "
+                     "keys, names and aliases must differ in more than case and spaces",
+                     id="groups that are namesakes"),
+        pytest.param(TOP + RUBRIC + GROUP + CRITERION + CRITERION.replace('"c"', '"d"').replace('"C"', '" c "'),
+                     "heads[0].groups[0].criteria[0] and heads[0].groups[0].criteria[1] are both called 'c'; "
+                     "keys, names and aliases must differ in more than case and spaces",
+                     id="criteria that are namesakes"),
         pytest.param(GOOD + 'aliases = ["Puss", " CAT "]\n',
                      "heads[0].labels[0] and heads[0].labels[1] are both called 'CAT'; "
                      "keys, names and aliases must differ in more than case and spaces", id="namesakes"),
@@ -109,6 +117,12 @@ def test_a_bad_schema_is_refused_with_place_found_and_expected(document, message
 def test_labels_under_different_parents_may_share_a_name():
     read = schema.parse(GOOD + BREED + MANX + 'aliases = ["Other"]\n' + PUG + 'aliases = ["other"]\n')
     assert answers.read(read, {"kind": "dog", "breed": "OTHER"}, text="") == ({"kind": "dog", "breed": "pug"}, [])
+
+
+def test_criteria_of_different_groups_may_share_a_name():
+    other = GROUP.replace('"g"', '"h"').replace('"G"', '"H"')
+    read = schema.parse(TOP + RUBRIC + GROUP + CRITERION + other + CRITERION)
+    assert [[one.name for one in group.criteria] for group in read.head("kind").groups] == [["C"], ["C"]]
 
 
 def test_an_unknown_name_lists_the_schemas_that_there_are():
