@@ -53,7 +53,7 @@ def _train(options: argparse.Namespace) -> int:
     _quiet_transformers()
     folder = Path(options.cache).expanduser()
     cache = Cache(folder / "vectors")
-    reading = export.restore(options.begin_with, cache=cache)[0] if options.begin_with else None
+    reading = export.restore(options.begin_with, cache=cache) if options.begin_with else None
     config = TrainConfig(profile=options.profile, seed=options.seed)
     reading = reading or encoder.load(options.encoder or PACKAGED, cache=cache)
     digest = registry.hash_of(rows)

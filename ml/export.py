@@ -84,8 +84,8 @@ def save(
     return manifest
 
 
-def restore(folder: str | Path, *, cache: Cache | None = None) -> tuple[Encoder, CaseModel]:
-    """Read back what a model was made of, to go on training: the encoder as it was tuned, and the heads.
+def restore(folder: str | Path, *, cache: Cache | None = None) -> Encoder:
+    """Read back the encoder of a model as it was tuned, to go on training.
 
     Raises:
         ModelFolderError: a file is missing or was changed, the encoder that was tuned has other weights here, or the
@@ -102,15 +102,12 @@ def restore(folder: str | Path, *, cache: Cache | None = None) -> tuple[Encoder,
     encoder = encoders.load(reading["name"], cache=cache)
     if encoder.digest != reading["base_sha256"]:
         raise ModelFolderError(f"encoder {encoder.name!r} has other weights than those that {place} was trained on")
-    schema = registry.schema_of(manifest)
-    network = CaseModel([schema.head(key) for key in manifest["heads"]], encoder.width)
+    if TUNED_WEIGHTS not in manifest["files"]:
+        return encoder
     try:
-        network.load_state_dict(load_file(place / HEAD_WEIGHTS))
-        if TUNED_WEIGHTS in manifest["files"]:
-            encoder = encoder.tuned_with(load_file(place / TUNED_WEIGHTS))
+        return encoder.tuned_with(load_file(place / TUNED_WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as exc:
         raise ModelFolderError(f"the weights in {place} do not fit the manifest beside them") from exc
-    return encoder, network.eval()
 
 
 def predict(trained: TrainedModel, texts: Sequence[str], *, encoder: Encoder | None = None) -> list[Prediction]:

@@ -211,14 +211,14 @@ def test_training_goes_on_from_a_tuned_encoder(
     train: Any, tuned: TrainedModel, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
     export.save(tuned, tmp_path / "first")
-    encoder, _ = export.restore(tmp_path / "first")
+    encoder = export.restore(tmp_path / "first")
 
     assert (encoder.digest, encoder.tuned) == (tuned.encoder.digest, tuned.encoder.tuned)
     again = train(80, FULL, encoder=encoder)
     assert again.encoder.base_digest == tiny_encoder.digest
     assert again.encoder.tuned == encoder.tuned
     export.save(again, tmp_path / "second")
-    assert export.restore(tmp_path / "second")[0].digest == again.encoder.digest
+    assert export.restore(tmp_path / "second").digest == again.encoder.digest
 
 
 def test_an_encoder_without_a_list_of_layers_learns_in_the_fast_profile_alone(

@@ -99,7 +99,7 @@ def test_a_full_run_goes_on_from_the_encoder_that_the_champion_tuned(labelled, g
     assert (tuned["is_tuned"], given[0]["encoder"]) == (True, tuned["base_sha256"])
     second = train(labelled, profile="full").version
     third = train(labelled, profile="fast").version
-    restored = export.restore(Path(configured.MODELS_DIR) / champion.folder)[0]
+    restored = export.restore(Path(configured.MODELS_DIR) / champion.folder)
     assert restored.digest != tuned["base_sha256"]
     assert [one["encoder"] for one in given[1:]] == [restored.digest, tuned["base_sha256"]]
     assert second.manifest["encoder"]["base_sha256"] == tuned["base_sha256"]

@@ -223,7 +223,7 @@ def _encoder(run: Run, snapshot: Snapshot) -> Encoder:
     cache = Cache(_private("vectors"), settings.VECTORS_MAX_BYTES)
     champion = schemas.champion(run.schema)
     if run.profile == Profile.FULL and champion is not None and _can_go_on(run, snapshot, champion):
-        return export.restore(_checked_folder(champion), cache=cache)[0]
+        return export.restore(_checked_folder(champion), cache=cache)
     return encoder.load(settings.ENCODER, cache=cache)
 
 
