@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ml import examples, metrics, registry, tracking
-from ml import schema as schemas
-from ml.cache import Cache
-from ml.config import PROFILES, TrainConfig
+from ml.commands import measuring, serving, training
+from ml.config import PROFILES
 from ml.errors import InputError
 from ml.pieces import PACKAGED
-from ml.progress import Progress
-from ml.registry import ModelFolderError
 from ml.sampling import strategies
-from ml.serving import Predictor
-from ml.types import Example
 
-if TYPE_CHECKING:
-    from ml.folds import OutOfFold
-    from ml.schema import Schema
-
-LINES_AT_ONCE = 512  # Of a stream to predict: enough to sort by length, few enough to answer while reading on
-BAR_WIDTH = 30
 CACHE = Path("~/.cache/caseloop")
+COMMANDS = {
+    "train": training.train,
+    "cross-validate": training.cross_validate,
+    "label-errors": training.label_errors,
+    "evaluate": measuring.evaluate,
+    "predict": serving.predict,
+    "import-checkpoint": serving.import_checkpoint,
+    "compare": measuring.compare,
+    "simulate": measuring.simulate,
+    "bench": measuring.bench,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,192 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2
-
-
-def _train(options: argparse.Namespace) -> int:
-    if options.begin_with and options.encoder:
-        raise InputError("--encoder and --from are both given; a model goes on with the encoder that it was trained on")
-    registry.check_new(options.out)
-    schema = schemas.load(options.schema)
-    rows = examples.read(options.data, schema)
-    from ml import encoder, export, training  # noqa: PLC0415 - torch takes seconds, and the other commands do without
-
-    training.learnable(schema, rows)  # Before the encoder is loaded, which takes seconds too
-    _quiet_transformers()
-    folder = Path(options.cache).expanduser()
-    cache = Cache(folder / "vectors")
-    reading = export.restore(options.begin_with, cache=cache) if options.begin_with else None
-    config = TrainConfig(profile=options.profile, seed=options.seed)
-    reading = reading or encoder.load(options.encoder or PACKAGED, cache=cache)
-    digest = registry.hash_of(rows)
-    given = {"schema": schema.name, "schema_version": schema.version, "encoder": reading.name, "data_sha256": digest}
-    given |= config.as_json()
-    with tracking.run(options.mlflow, experiment=schema.name, name=Path(options.out).name, parameters=given) as run:
-        tell = run.watch(_show)
-        trained = training.train(rows, schema, config, encoder=reading, exports=folder / "exports", progress=tell)
-        manifest = export.save(trained, options.out, data_hash=digest, progress=tell)
-        run.finish(manifest, options.out)
-    sys.stderr.write("\n")
-    if run.failure:
-        sys.stderr.write(f"warning: MLflow did not get all of the run: {run.failure}\n")
-    told = ("counts", "faults", "metrics", "export")
-    _answer({"model": options.out, **{key: manifest[key] for key in told}})
-    return 0
-
-
-def _cross_validate(options: argparse.Namespace) -> int:
-    schema, found = _out_of_fold(options)
-    _answer({"heads": metrics.evaluate(schema, found.rows, found.predictions)})
-    return 0
-
-
-def _label_errors(options: argparse.Namespace) -> int:
-    from ml import label_errors  # noqa: PLC0415 - as for training
-
-    for error in label_errors.find(*_out_of_fold(options)):
-        _answer(error.as_json())
-    return 0
-
-
-def _out_of_fold(options: argparse.Namespace) -> tuple[Schema, OutOfFold]:
-    """Answer the rows of a file by models that did not learn from them."""
-    schema = schemas.load(options.schema)
-    rows = examples.read(options.data, schema)
-    from ml import encoder, folds  # noqa: PLC0415 - as for training
-
-    folds.draw(rows, options.folds, seed=options.seed)  # Before the encoder is loaded, which takes seconds
-    _quiet_transformers()
-    folder = Path(options.cache).expanduser()
-    found = folds.answer(
-        rows,
-        schema,
-        TrainConfig(profile=options.profile, seed=options.seed),
-        encoder=encoder.load(options.encoder or PACKAGED, cache=Cache(folder / "vectors")),
-        count=options.folds,
-        exports=folder / "exports",
-        progress=_show,
-    )
-    sys.stderr.write("\n")
-    return schema, found
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    predictor = Predictor(options.model)
-    rows = examples.read(options.data, predictor.schema)
-    heads = predictor.manifest["heads"]
-    if not any(key in row.labels for row in rows for key in heads):
-        raise InputError(f"{options.data} has no label for a head of the model: {', '.join(heads)}")
-    predictions = predictor.predict([row.text for row in rows], progress=_show)
-    sys.stderr.write("\n")
-    _answer({"heads": metrics.evaluate(predictor.schema, rows, predictions)})
-    return 0
-
-
-def _predict(options: argparse.Namespace) -> int:
-    predictor = Predictor(options.model)
-    found = examples.scan(sys.stdin.buffer, predictor.schema)  # As bytes, so that a bad one spoils only its line
-    is_good = True
-    while part := list(islice(found, LINES_AT_ONCE)):
-        for fault in part:
-            if isinstance(fault, str):
-                is_good = False
-                sys.stderr.write(f"error: {fault}\n")
-        for line in _predicted(predictor, [item for item in part if isinstance(item, Example)]):
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    return 0 if is_good else 1
-
-
-def _import_checkpoint(options: argparse.Namespace) -> int:
-    out = options.out or f"{Path(options.folder)}-served"
-    if Path(out).exists():
-        raise ModelFolderError(f"{out} exists already; models are never overwritten")
-    from ml import checkpoint  # noqa: PLC0415 - torch takes seconds, and the other commands do without
-
-    found = checkpoint.read(options.folder, schemas.load(options.schema) if options.schema else None)
-    rows = examples.read(options.data, found.schema) if options.data else []
-    name = Path(options.data).name if options.data else ""
-    manifest = checkpoint.save(found, out, rows=rows, rows_from=name, progress=_show)
-    if rows:
-        sys.stderr.write("\n")
-    _answer({"model": out, **{key: manifest[key] for key in ("imported", "counts", "metrics", "export")}})
-    return 0
-
-
-def _compare(options: argparse.Namespace) -> int:
-    schema = schemas.load(options.schema)
-    stems = [Path(file).stem for file in options.data]
-    if twice := [stem for stem in dict.fromkeys(stems) if stems.count(stem) > 1]:
-        raise InputError(f"--data names two files {', '.join(twice)}; expected different names, which tell them apart")
-    files = {Path(file).stem: examples.read(file, schema) for file in options.data}
-    from ml import baselines, encoder  # noqa: PLC0415 - as for training
-
-    _quiet_transformers()
-    config = TrainConfig(profile=options.profile, seed=options.seed)
-    reading = encoder.load(options.encoder)
-    found = {
-        name: baselines.compare(rows, schema, config, encoder=reading, progress=_show) for name, rows in files.items()
-    }
-    sys.stderr.write("\n")
-    _answer({"profile": config.profile, "files": found})
-    return 0
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    strategies.named(options.strategy)
-    schema = schemas.load(options.schema)
-    pool, test = examples.read(options.pool, schema), examples.read(options.test, schema)
-    from ml import encoder, simulation  # noqa: PLC0415 - as for training
-
-    asked = {"strategy": options.strategy, "budgets": options.budget, "batch": options.batch}
-    simulation.check(pool, test, **asked)
-    _quiet_transformers()
-    folder = Path(options.cache).expanduser()
-    reading = encoder.load(options.encoder, cache=Cache(folder / "vectors"))
-    config, exports = TrainConfig(seed=options.seed), folder / "exports"
-    found = simulation.run(pool, test, schema, **asked, encoder=reading, config=config, exports=exports, progress=_show)
-    sys.stderr.write("\n")
-    _answer(found)
-    return 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    schema = schemas.load(options.schema)
-    rows = examples.read(options.data, schema)
-    from ml import bench  # noqa: PLC0415 - as for training
-
-    _quiet_transformers()
-    found = bench.run(rows, schema, encoder=options.encoder, rounds=options.rounds, progress=_show)
-    sys.stderr.write("\n")
-    _answer(found)
-    return 0
-
-
-def _predicted(predictor: Predictor, rows: Sequence[Example]) -> Iterator[str]:
-    for row, prediction in zip(rows, predictor.predict([row.text for row in rows]), strict=True):
-        heads = {key: answer.as_json() for key, answer in prediction.items()}
-        yield json.dumps({"id": row.id, "heads": heads}, ensure_ascii=False)
-
-
-def _answer(found: object) -> None:
-    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
-
-
-def _show(progress: Progress) -> None:
-    """Draw a bar on the error stream, which keeps the output stream for the answer."""
-    filled = BAR_WIDTH * progress.done // max(1, progress.total)
-    loss = f"  loss {progress.loss:.3f}" if progress.loss is not None else ""
-    bar = "#" * filled + "." * (BAR_WIDTH - filled)
-    sys.stderr.write(f"\r{progress.phase:8} [{bar}] {progress.done}/{progress.total}{loss}   ")
-    sys.stderr.flush()
-
-
-def _quiet_transformers() -> None:
-    """Keep its own bars and reports off the error stream."""
-    from transformers.utils import logging  # noqa: PLC0415 - takes seconds, and wrong arguments need no encoder
-
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _strategies() -> str:
@@ -308,18 +118,6 @@ def _learning() -> argparse.ArgumentParser:
     parser.add_argument("--cache", default=str(CACHE), help=f"folder that keeps what encoders gave (default {CACHE})")
     return parser
 
-
-COMMANDS = {
-    "train": _train,
-    "cross-validate": _cross_validate,
-    "label-errors": _label_errors,
-    "evaluate": _evaluate,
-    "predict": _predict,
-    "import-checkpoint": _import_checkpoint,
-    "compare": _compare,
-    "simulate": _simulate,
-    "bench": _bench,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

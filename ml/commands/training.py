@@ -1,0 +1,90 @@
+"""Commands that train on a file of examples: for a model, or to tell how good the examples and the models are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml import examples, metrics, registry, tracking
+from ml import schema as schemas
+from ml.cache import Cache
+from ml.commands import terminal
+from ml.config import TrainConfig
+from ml.errors import InputError
+from ml.pieces import PACKAGED
+
+if TYPE_CHECKING:
+    from ml.folds import OutOfFold
+    from ml.schema import Schema
+
+
+def train(options: argparse.Namespace) -> int:
+    """Learn a model and write its folder."""
+    if options.begin_with and options.encoder:
+        raise InputError("--encoder and --from are both given; a model goes on with the encoder that it was trained on")
+    registry.check_new(options.out)
+    schema = schemas.load(options.schema)
+    rows = examples.read(options.data, schema)
+    from ml import encoder, export, training  # noqa: PLC0415 - torch takes seconds, and the other commands do without
+
+    training.learnable(schema, rows)  # Before the encoder is loaded, which takes seconds too
+    terminal.quiet_transformers()
+    folder = Path(options.cache).expanduser()
+    cache = Cache(folder / "vectors")
+    reading = export.restore(options.begin_with, cache=cache) if options.begin_with else None
+    config = TrainConfig(profile=options.profile, seed=options.seed)
+    reading = reading or encoder.load(options.encoder or PACKAGED, cache=cache)
+    digest = registry.hash_of(rows)
+    given = {"schema": schema.name, "schema_version": schema.version, "encoder": reading.name, "data_sha256": digest}
+    given |= config.as_json()
+    with tracking.run(options.mlflow, experiment=schema.name, name=Path(options.out).name, parameters=given) as run:
+        tell = run.watch(terminal.show)
+        trained = training.train(rows, schema, config, encoder=reading, exports=folder / "exports", progress=tell)
+        manifest = export.save(trained, options.out, data_hash=digest, progress=tell)
+        run.finish(manifest, options.out)
+    sys.stderr.write("\n")
+    if run.failure:
+        sys.stderr.write(f"warning: MLflow did not get all of the run: {run.failure}\n")
+    told = ("counts", "faults", "metrics", "export")
+    terminal.answer({"model": options.out, **{key: manifest[key] for key in told}})
+    return 0
+
+
+def cross_validate(options: argparse.Namespace) -> int:
+    """Measure each row by a model that did not learn from it."""
+    schema, found = _out_of_fold(options)
+    terminal.answer({"heads": metrics.evaluate(schema, found.rows, found.predictions)})
+    return 0
+
+
+def label_errors(options: argparse.Namespace) -> int:
+    """List labels that are probably wrong, one a line."""
+    from ml import label_errors  # noqa: PLC0415 - as for training
+
+    for error in label_errors.find(*_out_of_fold(options)):
+        terminal.answer(error.as_json())
+    return 0
+
+
+def _out_of_fold(options: argparse.Namespace) -> tuple[Schema, OutOfFold]:
+    """Answer the rows of a file by models that did not learn from them."""
+    schema = schemas.load(options.schema)
+    rows = examples.read(options.data, schema)
+    from ml import encoder, folds  # noqa: PLC0415 - as for training
+
+    folds.draw(rows, options.folds, seed=options.seed)  # Before the encoder is loaded, which takes seconds
+    terminal.quiet_transformers()
+    folder = Path(options.cache).expanduser()
+    found = folds.answer(
+        rows,
+        schema,
+        TrainConfig(profile=options.profile, seed=options.seed),
+        encoder=encoder.load(options.encoder or PACKAGED, cache=Cache(folder / "vectors")),
+        count=options.folds,
+        exports=folder / "exports",
+        progress=terminal.show,
+    )
+    sys.stderr.write("\n")
+    return schema, found
