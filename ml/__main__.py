@@ -73,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", required=True, help="Example JSONL file")
     predict = commands.add_parser("predict", help="answer examples from standard input, one JSON object a line")
     predict.add_argument("--model", required=True, help="model folder")
+    more = predict.add_mutually_exclusive_group()
+    more.add_argument(
+        "--explain", action="store_true", help="tell which words each head looked at, as character ranges"
+    )
+    more.add_argument(
+        "--conversations", action="store_true", help="answer the conversations that the examples are the messages of"
+    )
     published = commands.add_parser("import-checkpoint", help="serve a published four-head helpline classifier")
     published.add_argument("folder", metavar="DIR", help="its folder: weights, config.json, tokenizer, names")
     published.add_argument("--out", help="folder to write; must not exist (default DIR-served)")

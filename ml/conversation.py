@@ -79,6 +79,18 @@ def tag(
     )
 
 
+def follow(
+    predictions: Sequence[Mapping[str, float]], thresholds: Mapping[str, float] | float, *, window: int = WINDOW
+) -> list[ConversationTag]:
+    """Tag a conversation as it was after each of its messages. The arguments and errors are those of `tag`."""
+    found: list[ConversationTag] = []
+    previous = None
+    for end in range(1, len(predictions) + 1):
+        found.append(tag(predictions[max(0, end - window) : end], previous, thresholds, window=window))
+        previous = found[-1].tag or previous
+    return found
+
+
 def _check(
     labels: Sequence[str], messages: Sequence[Mapping[str, float]], previous: str | None, least: Mapping[str, float]
 ) -> None:

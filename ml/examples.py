@@ -46,7 +46,7 @@ def read(path: str | Path, schema: Schema) -> list[Example]:
     return [item for item in found if isinstance(item, Example)]
 
 
-def scan(lines: Iterable[str | bytes], schema: Schema) -> Iterator[Example | str]:
+def scan(lines: Iterable[str | bytes], schema: Schema, *, needs_conversation: bool = False) -> Iterator[Example | str]:
     """Read lines one by one: an example for a good line, a message that names the line for a bad one.
 
     Lines are numbered from 1; empty ones are counted and passed over. Bytes are read as UTF-8, with or without a mark.
@@ -55,17 +55,17 @@ def scan(lines: Iterable[str | bytes], schema: Schema) -> Iterator[Example | str
         if not line.strip():
             continue
         try:
-            yield parse(_decoded(line), schema)
+            yield parse(_decoded(line), schema, needs_conversation=needs_conversation)
         except ExamplesError as fault:
             yield f"line {number}: {fault}"
 
 
-def parse(line: str, schema: Schema) -> Example:
+def parse(line: str, schema: Schema, *, needs_conversation: bool = False) -> Example:
     """Read one line.
 
     Raises:
-        ExamplesError: the line is not a JSON object, lacks id or text, has a label that the schema does not know, or
-            half a character, as "\\ud800" is.
+        ExamplesError: the line is not a JSON object, lacks id, text, or the conversation that it needs, has a label
+            that the schema does not know, or half a character, as "\\ud800" is.
     """
     row = _object(line)
     _refuse_halves(row)
@@ -80,7 +80,7 @@ def parse(line: str, schema: Schema) -> Example:
         text=text,
         labels=labels,
         source=_name(row, "source"),
-        conversation=_name(row, "conversation"),
+        conversation=_name(row, "conversation", required=needs_conversation),
         sent_at=_name(row, "sent_at"),
         metadata=_table(row, "metadata"),
     )
@@ -130,8 +130,8 @@ def _name(row: dict[str, Any], key: str, *, required: bool = False) -> str:
     if value is None and not required:
         return ""
     if not isinstance(value, str) or (required and not value.strip()):
-        found = "missing" if key not in row else f"a JSON {type(value).__name__}"
-        raise ExamplesError(f"{key} is {found}; expected a text")
+        found = "empty" if isinstance(value, str) else f"a JSON {type(value).__name__}"
+        raise ExamplesError(f"{key} is {found if key in row else 'missing'}; expected a text")
     return value
 
 

@@ -96,6 +96,11 @@ class Predictor:
         """Return the raw scores of one or more texts, as `calibration.fit` takes them."""
         return self._logits([scores for part, _ in self._parts(self._score, texts, progress) for scores in part])
 
+    def thresholds(self, key: str) -> dict[str, float]:
+        """Return the probability from which each label of a `choices` head is answered."""
+        head, learnt = self.schema.head(key), self._calibration[key].thresholds
+        return {label: learnt.get(label, head.threshold) for label in head.keys}
+
     def _parts(self, work: Callable[..., Found], texts: Sequence[str], progress: OnProgress) -> Iterator[Found]:
         """Do some work on a few texts at a time, as many parts at once as there are threads."""
         size = max(1, min(TEXTS_AT_ONCE, -(-len(texts) // self._threads)))

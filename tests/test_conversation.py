@@ -57,6 +57,15 @@ def test_of_messages_that_tell_as_much_the_newest_comes_first() -> None:
     assert found.evidence == (Evidence(1, 0.9), Evidence(0, 0.9))
 
 
+def test_following_a_conversation_tags_it_after_each_message() -> None:
+    found = conversation.follow([SURE, UNSURE, UNSURE, UNSURE, TURNED, TURNED], 0.45)
+    assert [one.tag for one in found] == ["buyer", "buyer", "buyer", None, None, "browser"]
+    assert [one.switched for one in found] == [False] * 5 + [True], "against the last tag that it had"
+    assert found[-1].evidence == (Evidence(2, 0.7), Evidence(1, 0.7))
+    assert conversation.follow([SURE, TURNED], 0.5, window=1)[-1].switched
+    assert conversation.follow([], 0.5) == []
+
+
 @given(
     st.lists(st.fixed_dictionaries({"a": st.floats(0, 1), "b": st.floats(0, 1)}), min_size=1, max_size=6),
     st.floats(0, 1),

@@ -32,6 +32,7 @@ def test_what_is_written_is_read_back() -> None:
         pytest.param('{"id": "1"}', "text is missing or empty", id="no text"),
         pytest.param('{"id": "1", "text": " "}', "text is missing or empty", id="empty text"),
         pytest.param('{"text": "a"}', "id is missing; expected a text", id="no id"),
+        pytest.param('{"id": " ", "text": "a"}', "id is empty; expected a text", id="empty id"),
         pytest.param('{"id": true, "text": "a"}', "id is a JSON bool; expected a text", id="id of another type"),
         pytest.param(
             '{"id": "1", "text": "a", "labels": []}', "labels is a JSON list; expected an object", id="labels"
@@ -94,6 +95,14 @@ def test_a_line_that_python_or_utf8_cannot_hold_spoils_no_other(line: bytes, mes
     found = list(examples.scan([good, line, good], SCHEMA))
     assert [found[0], found[2]] == [Example("2", "é 😀")] * 2
     assert str(found[1]).startswith(f"line 2: {message}")
+
+
+def test_a_conversation_may_be_asked_for() -> None:
+    bare, good = '{"id": "1", "text": "a"}', '{"id": "1", "text": "a", "conversation": 7}'
+    assert list(examples.scan([bare, good], SCHEMA, needs_conversation=True)) == [
+        "line 1: conversation is missing; expected a text",
+        Example("1", "a", conversation="7"),
+    ]
 
 
 def test_scanning_gives_good_lines_as_examples_and_bad_ones_as_messages() -> None:

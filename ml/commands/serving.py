@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ml import examples
 from ml import schema as schemas
 from ml.commands import terminal
+from ml.commands.conversations import Conversations
 from ml.registry import ModelFolderError
 from ml.serving import Predictor
 from ml.types import Example
@@ -20,25 +22,43 @@ LINES_AT_ONCE = 512  # Of a stream to predict: enough to sort by length, few eno
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Answer examples from standard input, one a line; 1 where a line was bad."""
+    """Answer examples from standard input, or the conversations that they make; 1 where a line was bad."""
     predictor = Predictor(options.model)
-    found = examples.scan(sys.stdin.buffer, predictor.schema)  # As bytes, so that a bad one spoils only its line
+    conversations = Conversations(predictor) if options.conversations else None
+    answer = _explained if options.explain else _predicted
+    # As bytes, so that a bad one spoils only its line
+    found = examples.scan(sys.stdin.buffer, predictor.schema, needs_conversation=options.conversations)
     is_good = True
     while part := list(islice(found, LINES_AT_ONCE)):
         for fault in part:
             if isinstance(fault, str):
                 is_good = False
                 sys.stderr.write(f"error: {fault}\n")
-        for line in _predicted(predictor, [item for item in part if isinstance(item, Example)]):
-            sys.stdout.write(line + "\n")
+        rows = [item for item in part if isinstance(item, Example)]
+        if conversations:
+            conversations.add(rows)
+            continue
+        for line in answer(predictor, rows):
+            terminal.answer(line)
         sys.stdout.flush()
+    for line in conversations.tagged() if conversations else ():
+        terminal.answer(line)
     return 0 if is_good else 1
 
 
-def _predicted(predictor: Predictor, rows: Sequence[Example]) -> Iterator[str]:
+def _predicted(predictor: Predictor, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:
     for row, prediction in zip(rows, predictor.predict([row.text for row in rows]), strict=True):
-        heads = {key: answer.as_json() for key, answer in prediction.items()}
-        yield json.dumps({"id": row.id, "heads": heads}, ensure_ascii=False)
+        yield {"id": row.id, "heads": {key: answer.as_json() for key, answer in prediction.items()}}
+
+
+def _explained(predictor: Predictor, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:
+    """Yield what `_predicted` does, with the words that each head looked at."""
+    for row, (prediction, looks) in zip(rows, predictor.explain([row.text for row in rows]), strict=True):
+        looked = {key: {"looks": [asdict(look) for look in found]} for key, found in looks.items()}
+        yield {
+            "id": row.id,
+            "heads": {key: {**one.as_json(), **looked.get(key, {})} for key, one in prediction.items()},
+        }
 
 
 def import_checkpoint(options: argparse.Namespace) -> int:
