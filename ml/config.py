@@ -34,6 +34,15 @@ class TrainConfig:
     balance: float = 0.5  # How rows of rare labels count while learning: 0 every row alike, 1 every label
     heaviest: float = 5.0  # Most that a row of a rare label counts
 
+    # What models that are trained already say, where there are any
+    teacher_share: float = 0.5  # Of the loss
+    teacher_temperature: float = 2.0  # That softens their probabilities
+
+    # A smaller encoder
+    layers: int | None = None  # That are left of the encoder's; None: all
+    match_epochs: int = 6  # Over the texts, in which the layers that are left learn to stand for all
+    match_rate: float = 5e-4
+
     # The encoder's upper layers, in the full profile
     validation_share: float = 0.15  # Of the rows, where none are given for validation
     tune_layers: int = 3  # Counted from above; the outputs of those below are computed once

@@ -50,6 +50,7 @@ class Encoder:
     digest: of all weights as they are; base_digest: of those that `load` gives.
     dtype: of the vectors.
     tuned: names of the weights that were tuned.
+    kept: the layers, counted from 0, that are left of those that `load` gives; None where all are.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Encoder:
     pad: int
     dtype: torch.dtype
     tuned: frozenset[str] = frozenset()
+    kept: tuple[int, ...] | None = None
     cache: Cache | None = None
 
     def batches(self, texts: Sequence[str], cut: Sequence[Pieces] | None = None) -> Iterator[Batch]:
@@ -128,6 +130,30 @@ class Encoder:
             network=network.to(self.dtype).eval(),
             tuned=self.tuned | weights.keys(),
         )
+
+    def shallower(self, count: int) -> Encoder:
+        """Return an encoder with `count` of its layers, evenly spread, the last among them.
+
+        Raises:
+            EncoderError: it has fewer layers, or no list of them.
+        """
+        n_layers = len(self.layers)
+        if not 0 < count <= n_layers:
+            raise EncoderError(f"encoder {self.name!r} has {n_layers} layers; expected 1 to {n_layers}, found {count}")
+        return self.with_layers([(at + 1) * n_layers // count - 1 for at in range(count)])
+
+    def with_layers(self, places: Sequence[int]) -> Encoder:
+        """Return an encoder with some of its layers alone, counted from 0 and in this order."""
+        whole = self.kept or range(len(self.layers))
+        network = copy.deepcopy(self.network)
+        layers = replace(self, network=network).layers
+        left = [layers[at] for at in places]
+        del layers[:]
+        layers.extend(left)
+        network.config.num_hidden_layers = len(left)
+        small = replace(self, network=network, digest=digest_of(network), kept=tuple(whole[at] for at in places))
+        mine = {id(weight) for layer in left for weight in layer.parameters()} if self.tuned else set()
+        return replace(small, tuned=frozenset(name for name, one in network.named_parameters() if id(one) in mine))
 
     def _encode(self, rows: list[int], cut: list[Pieces]) -> Batch:
         windows = self.windows(cut)

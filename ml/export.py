@@ -102,6 +102,8 @@ def restore(folder: str | Path, *, cache: Cache | None = None) -> Encoder:
     encoder = encoders.load(reading["name"], cache=cache)
     if encoder.digest != reading["base_sha256"]:
         raise ModelFolderError(f"encoder {encoder.name!r} has other weights than those that {place} was trained on")
+    if reading.get("layers"):
+        encoder = encoder.with_layers(reading["layers"])
     if TUNED_WEIGHTS not in manifest["files"]:
         return encoder
     try:
@@ -249,6 +251,7 @@ def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) 
             "base_sha256": encoder.base_digest,
             "sha256": encoder.digest,
             "is_tuned": bool(encoder.tuned),
+            "layers": encoder.kept,
             "max_tokens": encoder.splitter.max_tokens,
             "pad": encoder.pad,
             "pooling": "pieces",
@@ -256,6 +259,7 @@ def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) 
         },
         "export": report,
         "data_sha256": data_hash,
+        "teachers": trained.teachers,
         "counts": trained.counts,
         "faults": trained.faults,
         "metrics": trained.metrics,

@@ -66,6 +66,7 @@ def encode(
     network: CaseModel,
     encoder: Encoder,
     texts: Sequence[str],
+    cut: list[Pieces],
     tagged: set[int],
     tell: OnProgress,
     *,
@@ -74,11 +75,12 @@ def encode(
     """Run the frozen encoder over all texts once.
 
     Args:
+        cut: what the encoder's splitter gave for the texts.
         tagged: rows whose words are to be tagged; those of the others are not kept.
         is_new: whether the network has still to learn from these texts what is usual.
     """
     means = torch.zeros(len(texts), encoder.width)
-    cases = Cases(encoder.splitter.split(texts), [torch.empty(0)] * len(texts), means, {}, {}, {})
+    cases = Cases(cut, [torch.empty(0)] * len(texts), means, {}, {}, {})
     for key in network.pooled_keys:
         cases.likeness[key] = torch.zeros(len(texts), *network.head(key).centre.shape)
     done = 0
@@ -90,9 +92,8 @@ def encode(
         for at, row in enumerate(batch.rows):
             cases.phrases[row] = found[at][is_real[at]].to(fastest_dtype())
             if row in tagged:
-                cut = cases.pieces[row]
-                cases.words[row] = batch.tokens[at][torch.from_numpy(cut.firsts)]
-                cases.shapes[row] = torch.from_numpy(spans.shapes(texts[row], cut.words))
+                cases.words[row] = batch.tokens[at][torch.from_numpy(cut[row].firsts)]
+                cases.shapes[row] = torch.from_numpy(spans.shapes(texts[row], cut[row].words))
         done += len(batch.rows)
         tell(Progress("encode", done, len(texts)))
     if is_new:
@@ -133,7 +134,7 @@ def fit(
             if is_tagging:
                 loss = _tagging_loss(network, cases, tagged, rows, learns[0])
             else:
-                loss = _pooled_loss(network, cases, pooled, weights, rows, config)
+                loss = _pooled_loss(network, cases, pooled, weights, rows, learns, config)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             rates.step()
@@ -192,7 +193,7 @@ def _batches(
         for _ in range(config.passes):
             found += [(False, rows) for rows in torch.split(torch.randperm(n_rows), config.batch_size)]
     if tagged:
-        is_tagged = torch.stack([target.rows for target in tagged]).any(dim=0) & learns[0]
+        is_tagged = torch.stack([target.teaches for target in tagged]).any(dim=0) & learns[0]
         rows = is_tagged.nonzero().flatten()
         passes = max(1, min(config.passes, FEWEST_WORD_BATCHES * config.span_batch_size // max(1, len(rows))))
         for _ in range(passes):
@@ -208,13 +209,14 @@ def _pooled_loss(
     pooled: Sequence[Target],
     weights: Sequence[Tensor],
     rows: Tensor,
+    learns: Tensor,
     config: TrainConfig,
 ) -> Tensor:
     scores, _ = network.answer(*cases.batch(rows))
     total = torch.zeros(())
     for target, weight in zip(pooled, weights, strict=True):
-        losses = target.losses(scores[target.head.key], rows) * weight[:, rows]  # (K, B)
-        total = total + losses.sum() / len(rows) + penalty_of(network, target, config)
+        lost = target.lost(scores[target.head.key], rows, weight, learns)  # (K, B)
+        total = total + lost.sum() / len(rows) + penalty_of(network, target, config)
     return total
 
 
@@ -263,15 +265,16 @@ def measure_again(
         outcome: what they said before; its scores of the other rows stay.
     """
     held = out.is_out[0].nonzero().flatten().tolist()
+    cut = [out.pieces[row] for row in held]
     part = HeldOut(
         torch.ones(1, len(held), dtype=torch.bool),
         [out.examples[row] for row in held],
         [target.of(held) for target in out.pooled],
         [target.of(held) for target in out.tagged],
-        [out.pieces[row] for row in held],
+        cut,
     )
     tagged = {row for target in part.tagged for row in part.tagged_rows(target)}
-    cases = encode(network, encoder, [texts[row] for row in held], tagged, tell, is_new=False)
+    cases = encode(network, encoder, [texts[row] for row in held], cut, tagged, tell, is_new=False)
     logits, tags = _scored(network, cases, part.tagged, part)
     for key, scores in logits.items():
         outcome.logits[key][:, held] = scores

@@ -162,7 +162,7 @@ class _Bench:
         network = models.build(schema, training.learnable(schema, pool), ready)
         texts = [row.text for row in [*pool, *test]]
         tagged = set(range(len(texts))) if network.tagged_keys else set()
-        cases = frozen.encode(network, ready, texts, tagged, progress, is_new=False)
+        cases = frozen.encode(network, ready, texts, ready.splitter.split(texts), tagged, progress, is_new=False)
         means = np.stack([phrases.double().mean(dim=0).numpy() for phrases in cases.phrases[: len(pool)]])
         compared = [head for head in network.heads if head.kind in (Kind.CHOICE, Kind.CHOICES)]
         names = [(head.key, key) for head in compared for key in head.keys]

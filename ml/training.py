@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ml import calibration, frozen, held_out, metrics, penalties, served, targets, tuning
+from ml import calibration, frozen, held_out, matching, metrics, penalties, served, targets, tuning
 from ml import model as models
 from ml.calibration import HeadCalibration
 from ml.config import TrainConfig
@@ -21,6 +21,7 @@ from ml.progress import OnProgress, ignore
 from ml.schema import Schema
 from ml.served import INT8
 from ml.targets import SpanTarget
+from ml.teachers import Teachers
 from ml.types import Example
 
 FEWEST_EXAMPLES = 8  # Labelled examples of a head from which it learns
@@ -36,7 +37,8 @@ class TrainedModel:
 
     `encoder` is a tuned one after the full profile, and `served` the same as it is served. `counts` holds the labelled
     rows of each head; `faults` the spans that could not be learnt from; `metrics` is what `metrics.evaluate` returns;
-    `held_out` are the rows that calibrated it, on which an export can be compared with it.
+    `held_out` are the rows that calibrated it, on which an export can be compared with it; `teachers` are hashes of the
+    models that taught it.
     """
 
     schema: Schema
@@ -50,6 +52,7 @@ class TrainedModel:
     metrics: Mapping[str, Any]
     epochs: int
     held_out: Sequence[Example]
+    teachers: Sequence[str] = ()
 
 
 def train(
@@ -59,6 +62,7 @@ def train(
     *,
     encoder: Encoder,
     validation: Sequence[Example] = (),
+    teachers: Teachers | None = None,
     exports: Path | None = None,
     progress: OnProgress = ignore,
 ) -> TrainedModel:
@@ -68,37 +72,47 @@ def train(
         examples: rows to learn from; any of their heads may be unlabelled.
         encoder: what `encoder.load` returned, or the encoder of an earlier model, to go on tuning from there.
         validation: rows for early stopping and calibration; without them, a part of the examples serves.
+        teachers: models to learn from beside the labels.
         exports: folder that keeps exported encoders.
         progress: called after each batch of texts and each epoch; what it raises ends the training.
 
     Raises:
         TrainingError: no head has labels enough.
-        encoder.EncoderError: the full profile cannot tune this encoder.
+        TeacherError: a teacher has other labels than the schema.
+        encoder.EncoderError: the encoder cannot be tuned, or has fewer layers than are wanted.
     """
     keys = learnable(schema, examples)
+    if teachers:
+        teachers.check([schema.head(key) for key in keys])
     rows = [*examples, *validation]
+    texts = [row.text for row in rows]
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
+        if config.layers and config.layers < len(encoder.layers):
+            encoder = matching.shrink(encoder, texts, config, progress)
         is_out = held_out.draw([row.text for row in examples], len(validation), config)
         ready = served.export(encoder, INT8, exports=exports)
         network = models.build(schema, keys, ready, copies=len(is_out))
-        tagged = {at for at, row in enumerate(rows) for key in network.tagged_keys if key in row.labels}
-        texts = [row.text for row in rows]
-        cases = frozen.encode(network, ready, texts, tagged, progress)
+        cut = ready.splitter.split(texts)
+        lessons = (
+            teachers.teach(network.heads, texts, [len(one.words) for one in cut], config, progress) if teachers else {}
+        )
+        spans = [SpanTarget.read(schema.head(key), rows, cut, lessons.get(key)) for key in network.tagged_keys]
+        tagged = {row for target in spans for row in target.teaches.nonzero().flatten().tolist()}
+        cases = frozen.encode(network, ready, texts, cut, tagged, progress)
         means = (cases.means - network.centre) / network.spread
         pooled = []
-        for target in targets.read(schema, keys, rows):
+        for target in targets.read(schema, keys, rows, lessons):
             likeness = network.head(target.head.key).standard(cases.likeness[target.head.key]).mean(dim=1)
             pooled.append(replace(target, penalty=penalties.choose(means, likeness, target, is_out, config)))
-        spans = [SpanTarget.read(schema.head(key), rows, cases.pieces) for key in network.tagged_keys]
-        out = HeldOut(is_out, rows, pooled, spans, cases.pieces)
+        out = HeldOut(is_out, rows, pooled, spans, cut)
         outcome = frozen.fit(network, cases, pooled, spans, out, config, progress)
         if config.profile == "full":
             encoder, outcome = tuning.tune(network, encoder, out, outcome, config, progress)
             if encoder.tuned:
                 ready = served.export(encoder, INT8)
                 outcome = frozen.measure_again(network, ready, texts, out, outcome, progress)
-        return _finish(schema, config, encoder, ready, network, out, outcome)
+        return _finish(schema, config, encoder, ready, network, out, outcome, teachers.hashes if teachers else ())
 
 
 def learnable(schema: Schema, examples: Sequence[Example]) -> list[str]:
@@ -123,6 +137,7 @@ def _finish(
     network: CaseModel,
     out: HeldOut,
     outcome: Outcome,
+    teachers: Sequence[str],
 ) -> TrainedModel:
     """Calibrate and measure on the held-out rows, and keep the last copy, which learnt from every row that it may."""
     rows, scores = out.of_strangers(outcome)
@@ -152,6 +167,7 @@ def _finish(
         metrics=metrics.evaluate(schema, held, given),
         epochs=outcome.epoch,
         held_out=held,
+        teachers=teachers,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ml.config import TrainConfig
 from ml.encoder import BATCH_TOKENS, Encoder, fastest_dtype, gather, mean_of
 from ml.held_out import HeldOut, Outcome, Tags, Watch
 from ml.model import CaseModel
-from ml.pieces import Windows
+from ml.pieces import Pieces, Windows
 from ml.progress import OnProgress, Progress
 
 SORTED_AT_ONCE = 16  # Batches whose texts are sorted by length together: chance enough, and little padding
@@ -63,6 +63,11 @@ class Upper:
             layer.requires_grad_(True)
         return cls(network, feed, tuned, depth)
 
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """All that is tuned."""
+        return [weight for layer in self.layers for weight in layer.parameters()]
+
     def forward(self, states: Tensor, windows: Windows) -> Tensor:
         """Run the layers: states (N, T, W) of the windows to vectors of the texts, (B, T, W)."""
         self.feed.states = states
@@ -76,7 +81,7 @@ class Upper:
         """Return an encoder with these layers in the place of its own."""
         names = {id(weights): name for name, weights in encoder.network.named_parameters()}
         own = [weights for layer in encoder.layers[self.depth :] for weights in layer.parameters()]
-        tuned = [weights.detach() for layer in self.layers for weights in layer.parameters()]
+        tuned = [weights.detach() for weights in self.weights]
         return encoder.tuned_with({names[id(old)]: new for old, new in zip(own, tuned, strict=True)})
 
 
@@ -127,7 +132,7 @@ def tune(
     """
     upper = Upper.above(encoder, config.tune_layers)
     with tempfile.TemporaryDirectory(prefix="caseloop-tuning-") as folder:
-        states = _below(encoder, upper.depth, out, Path(folder), tell)
+        states = below(encoder, upper.depth, out.pieces, Path(folder), tell)
         tuning = Tuning(network, encoder, upper, states, out, config)
         return tuning.run(begun, tell)
 
@@ -151,7 +156,7 @@ class Tuning:
         ]
         both = nn.ModuleList([self.upper.network, self.network])
         groups: list[dict[str, Any]] = [
-            {"params": [weight for layer in self.upper.layers for weight in layer.parameters()]},
+            {"params": self.upper.weights},
             {"params": list(self.network.parameters()), "lr": config.tune_head_rate, "weight_decay": 0.0},
         ]
         optimiser = torch.optim.AdamW(groups, lr=config.tune_rate, weight_decay=config.tune_decay)
@@ -191,10 +196,7 @@ class Tuning:
         size = self.config.tune_batch_size
         found: list[list[int]] = []
         for task in tasks:
-            shuffled = [task[at] for at in torch.randperm(len(task)).tolist()]
-            for start in range(0, len(shuffled), size * SORTED_AT_ONCE):
-                part = sorted(shuffled[start : start + size * SORTED_AT_ONCE], key=self._length)
-                found += [part[at : at + size] for at in range(0, len(part), size)]
+            found += batches(task, size, self._length)
         for at in torch.randperm(len(found)).tolist():
             yield found[at]
 
@@ -223,13 +225,14 @@ class Tuning:
         tokens, mask = self._read(rows)
         total = torch.zeros(())
         chosen = torch.tensor(rows)
-        pooled = [(target, weight) for target, weight in zip(out.pooled, weights, strict=True) if weight[0, rows].any()]
+        pairs = zip(out.pooled, weights, strict=True)
+        pooled = [(target, weight) for target, weight in pairs if target.teaches[rows].any()]
         if pooled:
             scores = self._answer(tokens, mask)
             for target, weight in pooled:
-                losses = target.losses(scores[target.head.key], chosen) * weight[:, chosen]  # (1, B)
-                total = total + losses.sum() / len(rows) + frozen.penalty_of(self.network, target, config)
-        tagged = [target for target in out.tagged if any(target.tags[row] is not None for row in rows)]
+                lost = target.lost(scores[target.head.key], chosen, weight, ~out.is_out)  # (1, B)
+                total = total + lost.sum() / len(rows) + frozen.penalty_of(self.network, target, config)
+        tagged = [target for target in out.tagged if target.teaches[rows].any()]
         if tagged:
             tags = self._tag(tokens, rows)
             for span_target in tagged:
@@ -260,6 +263,16 @@ class Tuning:
         return out.measure(epoch, logits, tags)
 
 
+def batches(rows: Sequence[int], size: int, length: Callable[[int], int]) -> list[list[int]]:
+    """Part rows at random into batches of similar length."""
+    found = []
+    shuffled = [rows[at] for at in torch.randperm(len(rows)).tolist()]
+    for start in range(0, len(shuffled), size * SORTED_AT_ONCE):
+        part = sorted(shuffled[start : start + size * SORTED_AT_ONCE], key=length)
+        found += [part[at : at + size] for at in range(0, len(part), size)]
+    return found
+
+
 class _Reached(Exception):
     """The layers below have run; what comes above is not needed."""
 
@@ -275,7 +288,7 @@ def _gives_tuples(encoder: Encoder) -> bool:
     return seen[0]
 
 
-def _below(encoder: Encoder, depth: int, out: HeldOut, folder: Path, tell: OnProgress) -> States:
+def below(encoder: Encoder, depth: int, cut: Sequence[Pieces], folder: Path, tell: OnProgress) -> States:
     """Run the layers that stay as they are over all texts, once."""
     found: list[Tensor] = []
 
@@ -283,7 +296,6 @@ def _below(encoder: Encoder, depth: int, out: HeldOut, folder: Path, tell: OnPro
         found.append(args[0] if args else kwargs["hidden_states"])
         raise _Reached
 
-    cut = list(out.pieces)
     ranges: list[list[tuple[int, int]]] = [[] for _ in cut]
     lengths = [encoder.windows([one]).mask.sum(axis=1).tolist() for one in cut]
     at = 0

@@ -144,7 +144,7 @@ def test_the_manifest_says_what_the_model_is(tiny_model: TrainedModel, tiny_fold
     assert manifest["counts"]["train"] == dict.fromkeys(SCHEMA.by_key, 200)
     assert manifest["encoder"] == {
         "name": encoder.name, "base_sha256": encoder.digest, "sha256": encoder.digest, "is_tuned": False,
-        "max_tokens": 64, "pad": 0, "pooling": "pieces", "normalising": "none",
+        "layers": None, "max_tokens": 64, "pad": 0, "pooling": "pieces", "normalising": "none",
     }  # fmt: skip
     assert manifest["data_sha256"] == "abc"
     assert {"accuracy", "majority"} <= manifest["metrics"]["place"].keys()

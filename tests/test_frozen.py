@@ -31,7 +31,7 @@ def ready(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = model.build(SCHEMA, keys, encoder, copies=len(is_out))
-    cases = frozen.encode(network, encoder, texts, set(range(len(rows))), ignore)
+    cases = frozen.encode(network, encoder, texts, encoder.splitter.split(texts), set(range(len(rows))), ignore)
     tagged = [SpanTarget.read(SCHEMA.head(key), rows, cases.pieces) for key in network.tagged_keys]
     return network, cases, HeldOut(is_out, rows, targets.read(SCHEMA, keys, rows), tagged, cases.pieces)
 
@@ -65,7 +65,7 @@ def test_what_is_usual_is_learnt_from_the_texts(tiny_encoder: Encoder) -> None:
     torch.testing.assert_close(network.centre, means.mean(dim=0), atol=1e-3, rtol=0)
     torch.testing.assert_close(network.head("place").centre, cases.likeness["place"].mean(dim=0))
     before = network.centre.clone()
-    frozen.encode(network, tiny_encoder, ["ship"], set(), ignore, is_new=False)
+    frozen.encode(network, tiny_encoder, ["ship"], tiny_encoder.splitter.split(["ship"]), set(), ignore, is_new=False)
     assert torch.equal(network.centre, before)
 
 

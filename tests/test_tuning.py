@@ -21,7 +21,7 @@ def tuning_of(encoder: Encoder, count: int, tmp_path: Path, rows: list | None = 
     rows = rows or [*tiny.cases(30), replace(tiny.cases(1)[0], text=LONG, labels={"place": "sea"})]
     network, _, out = test_frozen.ready(encoder, rows, CONFIG)
     upper = Upper.above(encoder, count)
-    states = tuning._below(encoder, upper.depth, out, tmp_path, ignore)
+    states = tuning.below(encoder, upper.depth, out.pieces, tmp_path, ignore)
     both = torch.nn.ModuleList([upper.network, network]).eval()
     assert not any(part.training for part in both.modules())
     return Tuning(network, encoder, upper, states, out, CONFIG)
