@@ -42,6 +42,10 @@ def _strategies() -> str:
     return "\n".join([f"strategies (default {strategies.DEFAULT}), each asks about the cases that are:", *lines])
 
 
+def _folders(value: str) -> list[str]:
+    return [part for part in value.split(",") if part]
+
+
 def _counts(value: str) -> list[int]:
     """Read numbers that are separated by commas."""
     try:
@@ -58,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", required=True, help="folder to write; must not exist")
     train.add_argument(
         "--from", dest="begin_with", metavar="DIR", help="model folder whose tuned encoder to go on from"
+    )
+    train.add_argument(
+        "--teacher",
+        type=_folders,
+        default=(),
+        metavar="DIR[,DIR...]",
+        help="model folders whose answers are learnt beside the labels",
+    )
+    train.add_argument(
+        "--layers", type=int, metavar="N", help="of the encoder that are left; of a lone teacher's where there is one"
     )
     train.add_argument("--mlflow", metavar="URI", default="", help="MLflow server that takes a record of the run")
     validate = commands.add_parser(

@@ -140,6 +140,8 @@ class Encoder:
         n_layers = len(self.layers)
         if not 0 < count <= n_layers:
             raise EncoderError(f"encoder {self.name!r} has {n_layers} layers; expected 1 to {n_layers}, found {count}")
+        if count == n_layers:
+            return self
         return self.with_layers([(at + 1) * n_layers // count - 1 for at in range(count)])
 
     def with_layers(self, places: Sequence[int]) -> Encoder:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -117,6 +118,17 @@ def test_training_goes_on_from_a_model(files: Path, capsys: pytest.CaptureFixtur
     assert third["encoder"]["is_tuned"] == second["encoder"]["is_tuned"]
 
 
+def test_a_student_learns_from_a_teacher_with_fewer_layers(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = ["train", "--schema", str(files / "toy.toml"), "--data", str(files / "data.jsonl")]
+    more = ["--cache", str(files / "cache"), "--teacher", str(files / "model"), "--layers", "1"]
+    assert main([*usual, "--out", str(files / "student"), *more]) == 0
+    capsys.readouterr()
+    manifest = json.loads((files / "student" / "manifest.json").read_text())
+    assert manifest["encoder"]["layers"] == [1]
+    assert manifest["encoder"]["name"] == str(files / "encoder")
+    assert manifest["teachers"] == [hashlib.sha256((files / "model" / "manifest.json").read_bytes()).hexdigest()]
+
+
 def test_spans_that_cannot_be_learnt_from_are_counted_and_stop_nothing(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +212,8 @@ def test_a_training_is_recorded_where_it_was_told_to(
         pytest.param(["--out", "/dev/null/new"], "/dev/null/new cannot be written: ", id="out that cannot be"),
         pytest.param(["--from", "x", "--encoder", "y"], "--encoder and --from are both given", id="encoder and from"),
         pytest.param(["--from", "none"], "manifest.json cannot be read: No such file", id="from"),
+        pytest.param(["--teacher", "none"], "manifest.json cannot be read: No such file", id="teacher"),
+        pytest.param(["--layers", "7"], "expected 1 to", id="layers"),
         pytest.param(["--schema", "customer"], "is not a head of the schema customer", id="another schema"),
     ],
 )

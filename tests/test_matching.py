@@ -18,10 +18,10 @@ TEXTS = [row.text for row in tiny.cases(60)]
 CONFIG = replace(tiny.QUICK, layers=1, match_epochs=20, match_rate=5e-3)
 
 
-@pytest.mark.parametrize(("count", "kept"), [(1, (2,)), (2, (0, 2)), (3, (0, 1, 2))])
+@pytest.mark.parametrize(("count", "kept"), [(1, (2,)), (2, (0, 2)), (3, None)])
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
 def test_layers_are_left_out_evenly_and_the_last_stays(
-    other_encoder: Callable[[str], Encoder], kind: str, count: int, kept: tuple[int, ...]
+    other_encoder: Callable[[str], Encoder], kind: str, count: int, kept: tuple[int, ...] | None
 ) -> None:
     encoder = other_encoder(kind)
     small = encoder.shallower(count)
@@ -59,7 +59,7 @@ def test_a_smaller_model_is_saved_restored_and_goes_on(
     rows = tiny.cases(100)
     trained = training.train(rows, tiny.toy_schema(), CONFIG, encoder=tiny_encoder, exports=tiny_exports)
     manifest = export.save(trained, tmp_path / "small")
-    assert manifest["encoder"]["layers"] == (1,)
+    assert manifest["encoder"]["layers"] == [1]
     encoder = export.restore(tmp_path / "small")
     assert (encoder.digest, encoder.kept, len(encoder.layers)) == (trained.encoder.digest, (1,), 1)
     again = matching.shrink(encoder, TEXTS[:4], replace(CONFIG, match_epochs=1), ignore)

@@ -28,20 +28,31 @@ def train(options: argparse.Namespace) -> int:
     schema = schemas.load(options.schema)
     rows = examples.read(options.data, schema)
     from ml import encoder, export, training  # noqa: PLC0415 - torch takes seconds, and the other commands do without
+    from ml.teachers import Teachers  # noqa: PLC0415 - as training
 
-    training.learnable(schema, rows)  # Before the encoder is loaded, which takes seconds too
+    keys = training.learnable(schema, rows)  # Before the encoder is loaded, which takes seconds too
+    teachers = Teachers(options.teacher) if options.teacher else None
+    if teachers:
+        teachers.check([schema.head(key) for key in keys])
     terminal.quiet_transformers()
     folder = Path(options.cache).expanduser()
     cache = Cache(folder / "vectors")
-    reading = export.restore(options.begin_with, cache=cache) if options.begin_with else None
-    config = TrainConfig(profile=options.profile, seed=options.seed)
-    reading = reading or encoder.load(options.encoder or PACKAGED, cache=cache)
+    begins = options.begin_with
+    if options.layers and not begins and not options.encoder and len(options.teacher) == 1:
+        begins = options.teacher[0]  # Its encoder knows what the student is to learn
+    reading = export.restore(begins, cache=cache) if begins else encoder.load(options.encoder or PACKAGED, cache=cache)
+    if options.layers is not None:
+        reading.shallower(options.layers)  # Refused before training, if it is
+    config = TrainConfig(profile=options.profile, seed=options.seed, layers=options.layers)
     digest = registry.hash_of(rows)
     given = {"schema": schema.name, "schema_version": schema.version, "encoder": reading.name, "data_sha256": digest}
     given |= config.as_json()
     with tracking.run(options.mlflow, experiment=schema.name, name=Path(options.out).name, parameters=given) as run:
         tell = run.watch(terminal.show)
-        trained = training.train(rows, schema, config, encoder=reading, exports=folder / "exports", progress=tell)
+        exports = folder / "exports"
+        trained = training.train(
+            rows, schema, config, encoder=reading, teachers=teachers, exports=exports, progress=tell
+        )
         manifest = export.save(trained, options.out, data_hash=digest, progress=tell)
         run.finish(manifest, options.out)
     sys.stderr.write("\n")
