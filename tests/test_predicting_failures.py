@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from ml.registry import ModelFolderError
 from ml.types import HeadPrediction
 from tests.conftest import case_named, trained_version
 from webapp import worker
 from webapp.actions import predictions, promotions
-from webapp.models import Case, CaseState
+from webapp.models import Case, CaseState, ModelVersion
 from webapp.queries import pending, schemas, wording
 from webapp.roles import Role
 
@@ -54,7 +55,7 @@ def dead(cases: list[Case]) -> None:
 def test_a_case_that_fails_keeps_no_other_of_its_batch_unpredicted(waiting, model, caplog) -> None:
     with pytest.raises(ValueError, match="cannot read it"):
         worker.predict_cases(waiting.pk)
-    assert model.batches == [3, 1, 1, 1, 1]
+    assert model.batches == [3, 1, 1, 1, 1, 1, 1]  # With a neutral text after each failure
     assert [case_named(name).current_prediction is None for name in ("first", "poison", "last")] == [False, True, False]
     assert (case_named("first").predicting_attempts, case_named("poison").predicting_attempts) == (0, 2)
     assert "poison" not in caplog.text
@@ -71,7 +72,7 @@ def test_a_case_that_fails_three_times_is_reviewed_with_the_reason_in_words(wait
     assert FAILED in signed_in(Role.SUPERVISOR).get(f"/cases/{case.pk}/").content.decode()
     assert not pending.cases(waiting).exists()
     worker.predict_cases(waiting.pk)
-    assert len(model.batches) == 6
+    assert len(model.batches) == 9
 
 
 def test_a_case_that_kills_its_worker_is_claimed_alone_and_three_times_at_most(waiting) -> None:
@@ -105,6 +106,56 @@ def test_a_model_that_fails_at_everything_is_no_fault_of_the_cases(waiting, monk
         with pytest.raises(RuntimeError, match="out of memory"):
             worker.predict_cases(waiting.pk)
     assert set(Case.objects.values_list("state", "predicting_attempts", "predicting_until")) == {("new", 0, None)}
+
+
+def test_cases_that_fail_together_are_to_blame_where_the_model_answers_another_text(
+    helpline, import_rows, model
+) -> None:
+    import_rows(helpline, *({"id": name, "text": f"poison {name}"} for name in ("first", "last")))
+    with pytest.raises(ValueError, match="cannot read it"):
+        worker.predict_cases(helpline.pk)
+    assert set(Case.objects.values_list("predicting_attempts", "predicting_until")) == {(1, None)}
+
+
+@pytest.mark.parametrize("fails", ["to load", "to answer"])
+def test_a_model_that_is_broken_uses_up_no_attempt_of_a_lone_case(
+    helpline, import_rows, monkeypatch, sent, fails
+) -> None:
+    attempts: list[int] = []
+
+    class Broken:
+        def __init__(self, version: ModelVersion) -> None:
+            attempts.append(Case.objects.get().predicting_attempts)  # What would stay if the worker died of it
+            if fails == "to load":
+                raise ModelFolderError("a file is missing")
+
+        def predict(self, texts: list[str]) -> Any:
+            attempts.append(Case.objects.get().predicting_attempts)
+            raise RuntimeError("out of memory")
+
+    import_rows(helpline, {"id": "1", "text": "alone"})
+    monkeypatch.setattr(worker, "_load", Broken)
+    for _ in range(4):
+        with pytest.raises((ModelFolderError, RuntimeError)):
+            worker.predict_cases(helpline.pk)
+    assert set(attempts) == {0}
+    case = case_named("1")
+    assert (case.state, case.predicting_attempts, case.predicting_until) == (CaseState.NEW, 0, None)
+
+
+def test_a_model_that_breaks_after_it_was_loaded_uses_up_no_attempt_of_a_lone_case(
+    helpline, import_rows, monkeypatch, sent
+) -> None:
+    class Broken:
+        def predict(self, texts: list[str]) -> Any:
+            raise RuntimeError("out of memory")
+
+    import_rows(helpline, {"id": "1", "text": "alone"})
+    monkeypatch.setattr(worker, "model_of", lambda version: Broken())
+    for _ in range(4):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            worker.predict_cases(helpline.pk)
+    assert case_named("1").predicting_attempts == 0
 
 
 def test_a_batch_has_no_more_characters_than_it_may_but_one_case_at_least(waiting) -> None:

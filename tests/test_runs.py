@@ -36,8 +36,8 @@ def running(labelled) -> Run:
 
 
 def ended_well(run: Run, **changes: Any) -> ModelVersion:
-    values = {"snapshot": snapshots.take(run.schema_version), "folder": "helpline/x", "manifest": {"seed": 0}}
-    return runs.succeed(run, **values, manifest_hash="ab", figures=FIGURES, **changes)
+    measured = versions.Measured(snapshots.take(run.schema_version), FIGURES, **changes)
+    return runs.succeed(run, folder="helpline/x", manifest={"seed": 0}, manifest_hash="ab", measured=measured)
 
 
 def test_a_run_is_queued_and_sent_only_after_the_commit(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 
-from ml import metrics, registry, schema, tracking
+from ml import metrics, registry, tracking
 from ml.config import TrainConfig
 from ml.errors import InputError
 from ml.policy import Side
@@ -25,9 +25,10 @@ from ml.progress import OnProgress, Progress, ignore
 from ml.serving import Predictor
 from ml.types import Example, Prediction
 from webapp import tasks
-from webapp.actions import predictions, runs, snapshots
+from webapp.actions import predictions, registrations, runs, snapshots, versions
+from webapp.errors import NotRegistrable
 from webapp.models import Case, CaseText, ModelVersion, Profile, Run, Schema, Snapshot, SnapshotRow
-from webapp.queries import schemas
+from webapp.queries import pending, schemas
 
 if TYPE_CHECKING:
     from ml.encoder import Encoder
@@ -40,6 +41,7 @@ MOST_BATCHES = 4  # Of one turn; then other short work has its turn before it go
 BACKGROUND = 64  # Cases that tell the definitions what any text is like
 FEWEST_VALIDATION = 50  # An accuracy on 50 cases is known to within 14%; on fewer, chance chooses the epoch
 FOLDER_MODE = 0o700
+NEUTRAL = "Hello."  # A model that cannot answer this can answer nothing
 
 
 class Model(Protocol):
@@ -53,18 +55,20 @@ _kept: dict[int, tuple[int, Model]] = {}  # Schema -> the version that answers, 
 
 
 def predict_cases(schema_id: int) -> None:
-    """Predict what waits, batch by batch, each by the version that is in use when the batch begins."""
+    """Predict what waits, batch by batch, each by the version that is in use when the batch begins.
+
+    A version is loaded, and has answered once, before cases are claimed: one that is broken, or kills its worker, must
+    not use up their attempts.
+    """
     row = Schema.objects.get(pk=schema_id)
     for _ in range(MOST_BATCHES):
+        if not pending.free_cases(row).exists():
+            return
+        version = schemas.answering_version(row)
+        model = model_of(version)
         cases = predictions.claim(row, BATCH, most_characters=BATCH_CHARACTERS)
         if not cases:
             return
-        try:
-            version = schemas.answering_version(row)
-            model = model_of(version)
-        except Exception:
-            predictions.give_back(cases)
-            raise
         _predict(version, model, cases)
     tasks.predict_cases.delay(schema_id)
 
@@ -74,13 +78,21 @@ def _predict(version: ModelVersion, model: Model, cases: Sequence[Case]) -> None
     try:
         found = model.predict([case.stored_text.text for case in cases])
     except Exception as exc:
-        if len(cases) == 1:
-            predictions.fail(cases)
-            raise
         failure = exc
     else:
         _store(version, cases, found)
         return
+    failed = list(cases) if len(cases) == 1 else _predict_each(version, model, cases)
+    if failed and _answers(model):
+        predictions.fail(failed)
+    else:  # The model is broken, or there is no memory; the cases are not to blame
+        predictions.give_back(failed)
+    if len(failed) == len(cases):
+        raise failure
+
+
+def _predict_each(version: ModelVersion, model: Model, cases: Sequence[Case]) -> list[Case]:
+    """Predict and store cases one by one; return those that failed."""
     failed = []
     for number, case in enumerate(cases):
         predictions.keep(cases[number:])
@@ -91,10 +103,15 @@ def _predict(version: ModelVersion, model: Model, cases: Sequence[Case]) -> None
             failed.append(case)
         else:
             _store(version, [case], found)
-    if len(failed) == len(cases):  # The model is broken, or there is no memory; the cases are not to blame
-        predictions.give_back(cases)
-        raise failure
-    predictions.fail(failed)
+    return failed
+
+
+def _answers(model: Model) -> bool:
+    try:
+        model.predict([NEUTRAL])
+    except Exception:
+        return False
+    return True
 
 
 def _store(version: ModelVersion, cases: Sequence[Case], found: Sequence[Prediction]) -> None:
@@ -123,11 +140,34 @@ def train(run_id: int) -> None:
         raise
 
 
+def register(folder: Path, *, progress: OnProgress = ignore) -> ModelVersion:
+    """Take in a model folder that was made elsewhere, measured on the test cases as they stand beside the champion.
+
+    Raises:
+        NotRegistrable: it is no whole model folder that answers, is registered already, or does not fit the schema.
+    """
+    found = registrations.check(folder)
+    try:
+        model = Predictor(folder)
+        model.predict([NEUTRAL])
+    except Exception as exc:  # A file may be as the manifest says and still be no network
+        raise NotRegistrable(f"the model in {folder} does not answer ({type(exc).__name__})") from exc
+    snapshot = snapshots.take(found.schema_version)
+    test = _examples(snapshot.rows.filter(side=Side.TEST))
+    try:
+        measured = _measure(model, snapshot, test, progress)
+    except InputError as exc:
+        raise NotRegistrable(f"the version in use cannot be measured beside it: {exc}") from exc
+    return registrations.store(found, measured)
+
+
 def model_of(version: ModelVersion) -> Model:
-    """Return the model of a version, loaded at most once while it is the one that answers."""
+    """Return the model of a version that has answered once, loaded at most once while it is the one in use."""
     known = _kept.get(version.schema_id)
     if known is None or known[0] != version.pk:
-        known = _kept[version.schema_id] = (version.pk, _load(version))
+        loaded = _load(version)
+        loaded.predict([NEUTRAL])
+        known = _kept[version.schema_id] = (version.pk, loaded)
     return known[1]
 
 
@@ -160,7 +200,6 @@ def _train(run: Run) -> None:
     validation = snapshot.rows.filter(side=Side.VALIDATION) if _holds_out(run, snapshot) else SnapshotRow.objects.none()
     learnt = snapshot.rows.exclude(side=Side.TEST).exclude(pk__in=validation.values("pk"))
     test = _examples(snapshot.rows.filter(side=Side.TEST))
-    parsed = run.schema_version.parsed
     config = TrainConfig(profile=run.profile, seed=run.seed)
     name = f"{run.schema.name}-run-{run.pk}"
     folder = Path(settings.MODELS_DIR) / name
@@ -168,7 +207,7 @@ def _train(run: Run) -> None:
         tell = tracked.watch(tell)
         trained = training.train(
             _examples(learnt),
-            parsed,
+            run.schema_version.parsed,
             config,
             encoder=_encoder(run, snapshot),
             validation=_examples(validation),
@@ -177,16 +216,12 @@ def _train(run: Run) -> None:
         )
         manifest = export.save(trained, folder, data_hash=snapshot.digest, progress=tell)
         tracked.finish(manifest, folder)
-    champion = schemas.champion(run.schema)
     runs.succeed(
         run,
-        snapshot=snapshot,
         folder=name,
         manifest=manifest,
         manifest_hash=registry.manifest_hash(folder),
-        figures=_evaluate(parsed, Predictor(folder), test, tell),
-        champion=champion,
-        champion_figures=_evaluate(parsed, model_of(champion), test, tell) if champion else None,
+        measured=_measure(Predictor(folder), snapshot, test, tell),
     )
 
 
@@ -260,8 +295,15 @@ def _teller(run: Run) -> OnProgress:
     return tell
 
 
-def _evaluate(parsed: schema.Schema, model: Model, test: list[Example], tell: OnProgress) -> dict[str, Any]:
-    return metrics.evaluate(parsed, test, model.predict([example.text for example in test], progress=tell))
+def _measure(model: Model, snapshot: Snapshot, test: list[Example], tell: OnProgress) -> versions.Measured:
+    """Measure a model on the test side of a snapshot, and the champion beside it."""
+    champion = schemas.champion(snapshot.schema_version.schema)
+
+    def figures(model: Model) -> dict[str, Any]:
+        said = model.predict([example.text for example in test], progress=tell)
+        return metrics.evaluate(snapshot.schema_version.parsed, test, said)
+
+    return versions.Measured(snapshot, figures(model), champion, figures(model_of(champion)) if champion else None)
 
 
 def _examples(rows: Iterable[SnapshotRow]) -> list[Example]:

@@ -14,9 +14,9 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection,
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import audit
+from webapp.actions import audit, versions
 from webapp.errors import NotEnoughLabels, RunInProgress
-from webapp.models import Evaluation, Label, ModelVersion, Profile, Run, RunState, Schema, Snapshot
+from webapp.models import Label, ModelVersion, Profile, Run, RunState, Schema
 from webapp.models.learning import OPEN_RUN_STATES
 from webapp.queries import schemas
 
@@ -116,39 +116,21 @@ def cancel(run: Run, *, by: User) -> bool:
 
 @transaction.atomic
 def succeed(
-    run: Run,
-    *,
-    snapshot: Snapshot,
-    folder: str,
-    manifest: dict[str, Any],
-    manifest_hash: str,
-    figures: dict[str, Any],
-    champion: ModelVersion | None = None,
-    champion_figures: dict[str, Any] | None = None,
+    run: Run, *, folder: str, manifest: dict[str, Any], manifest_hash: str, measured: versions.Measured
 ) -> ModelVersion:
     """Store the trained version with its figures, and those of the champion on the same cases, and end the run.
 
     Raises:
         Cancelled: the run is not running any more; nothing is stored.
     """
-    Schema.objects.select_for_update().get(pk=run.schema_id)  # Numbers count up one at a time
-    newest = run.schema.model_versions.order_by("-number").first()
-    version = ModelVersion.objects.create(
-        schema=run.schema,
-        schema_version=run.schema_version,
-        kind="trained",
-        number=(newest.number if newest else 0) + 1,
-        folder=folder,
-        manifest=manifest,
-        manifest_hash=manifest_hash,
-    )
+    version = versions.add(run.schema_version, folder=folder, manifest=manifest, manifest_hash=manifest_hash)
     running = Run.objects.filter(pk=run.pk, state=RunState.RUNNING)
-    ended = running.update(state=RunState.SUCCEEDED, finished_at=timezone.now(), snapshot=snapshot, version=version)
+    ended = running.update(
+        state=RunState.SUCCEEDED, finished_at=timezone.now(), snapshot=measured.snapshot, version=version
+    )
     if ended != 1:
         raise Cancelled(f"run {run.pk} was ended from outside")
-    if champion is not None and champion_figures is not None:
-        Evaluation.objects.get_or_create(version=champion, snapshot=snapshot, defaults={"heads": champion_figures})
-    Evaluation.objects.create(version=version, snapshot=snapshot, heads=figures, compared_with=champion)
+    versions.record_figures(version, measured)
     audit.record(run.requested_by, "version trained", f"version {version.pk}", run=run.pk)
     return version
 

@@ -66,7 +66,7 @@ class SchemaModels:
     champion: ModelVersion | None
     open_run: Run | None
     runs: tuple[Run, ...]
-    versions: tuple[ModelVersion, ...]
+    registered: tuple[ModelVersion, ...]
     ledger: tuple[Promotion, ...]
     labelled: int
 
@@ -82,7 +82,7 @@ def overview() -> list[SchemaModels]:
                 champion=schemas.champion(schema),
                 open_run=next((run for run in runs if run.is_open), None),
                 runs=runs,
-                versions=tuple(schema.model_versions.filter(kind="trained").order_by("-number")[:20]),
+                registered=tuple(schema.model_versions.filter(kind="trained", run=None).order_by("-number")[:10]),
                 ledger=tuple(
                     schema.promotions.select_related("version", "replaced", "promoted_by").order_by("-id")[:20]
                 ),
@@ -93,7 +93,7 @@ def overview() -> list[SchemaModels]:
 
 
 def compare(version: ModelVersion) -> tuple[Evaluation | None, ModelVersion | None, list[Comparison]]:
-    """Return the evaluation that a version was trained with, whom it was compared with, and the heads of both.
+    """Return the evaluation that a version was stored with, whom it was compared with, and the heads of both.
 
     That is its first: one in use is measured again, alone, with each training that follows; see `measured_later`.
     """
@@ -143,6 +143,12 @@ def uncalibrated(version: ModelVersion) -> list[str]:
     heads = version.schema_version.parsed.by_key
     found = version.manifest.get("calibration", {})
     return [heads[key].name for key, how in found.items() if key in heads and how.get("rows") == 0]
+
+
+def unanswered(version: ModelVersion) -> list[str]:
+    """Return the heads that a version does not answer; none where its manifest does not tell."""
+    parsed = version.schema_version.parsed
+    return [head.name for head in parsed.heads if head.key not in version.manifest.get("heads", parsed.by_key)]
 
 
 def faults(version: ModelVersion) -> list[str]:

@@ -74,9 +74,9 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 @allow(*STAFF)
 def version_page(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show one version beside the one that was in use when it was trained."""
+    """Show one version beside the one that was in use when it was trained or registered."""
     version = get_object_or_404(
-        ModelVersion.objects.select_related("schema", "schema_version"), pk=pk, kind=ModelKind.TRAINED
+        ModelVersion.objects.select_related("schema", "schema_version", "run"), pk=pk, kind=ModelKind.TRAINED
     )
     evaluation, other, rows = learning.compare(version)
     context = {
@@ -86,6 +86,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": rows,
         "later": learning.measured_later(version),
         "served": learning.served(version),
+        "unanswered": learning.unanswered(version),
         "uncalibrated": learning.uncalibrated(version),
         "faults": learning.faults(version),
         "is_champion": champion(version.schema) == version,
