@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from tests.conftest import change_policy, trained_version
-from webapp.actions import runs, schemas, snapshots
+from webapp.actions import runs, schemas, snapshots, versions
 from webapp.errors import NotEnoughLabels, RunInProgress
 from webapp.models import AuditEvent, Evaluation, ModelVersion, Run, RunState, Schema
 from webapp.roles import Role

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import cast
 
 from django.conf import settings
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -45,11 +46,12 @@ MOST_AT_ONCE = 500  # Outbox rows in one turn
 
 
 def deliver() -> None:
-    """Bring to Label Studio what waits and is due, schema by schema."""
+    """Bring to Label Studio what waits and is due, schema by schema, and what failed though no case waits for it."""
     if not settings.LABEL_STUDIO_URL:
         return
     due = Outbox.objects.filter(sent_at=None, due_at__lte=timezone.now())
-    for schema in Schema.objects.filter(pk__in=due.values("case__schema")):
+    is_due = Q(pk__in=due.values("case__schema")) | Q(label_studio_project__sending_failure__gt="")
+    for schema in Schema.objects.filter(is_due):
         with only_one(f"label studio {schema.pk}") as is_mine:
             if is_mine:
                 _deliver(schema, list(_rows(due.filter(case__schema=schema))))
@@ -73,6 +75,7 @@ def _rows(due: Iterable[Outbox]) -> Iterable[Outbox]:
 
 
 def _deliver(schema: Schema, rows: list[Outbox]) -> None:
+    failure = ""
     by_purpose = {purpose: [row for row in rows if row.purpose == purpose] for purpose in OutboxPurpose}
     try:
         with _connected() as label_studio:
@@ -82,7 +85,10 @@ def _deliver(schema: Schema, rows: list[Outbox]) -> None:
             _refresh(label_studio, project, by_purpose[OutboxPurpose.REFRESH])
     except AnnotateError as exc:
         logger.warning("outbox waits", extra={"schema": schema.name, "rows": len(rows), "error": str(exc)})
-        outbox.mark_failed([row for row in rows if Outbox.objects.filter(pk=row.pk, sent_at=None).exists()], str(exc))
+        waiting = [row for row in rows if Outbox.objects.filter(pk=row.pk, sent_at=None).exists()]
+        outbox.mark_failed(waiting, str(exc))
+        failure = "" if waiting else str(exc)  # Rows that wait tell of it themselves
+    LabelStudioProject.objects.filter(schema=schema).update(sending_failure=failure[:300])
 
 
 def _connected() -> client.Client:

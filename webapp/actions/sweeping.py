@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp import tasks
 from webapp.actions import searches, uploads
-from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
+from webapp.models import Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
 LEFT_BEHIND = timedelta(seconds=30)
@@ -33,7 +33,8 @@ def sweep() -> None:
         "pk", flat=True
     ):
         tasks.preview_import.delay(import_id)
-    if Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists():
+    is_due = Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists()
+    if is_due or LabelStudioProject.objects.exclude(sending_failure="").exists():
         tasks.deliver_outbox.delay()
     searches.clear_out()
     # Last: a file that cannot be removed must hold up nothing else

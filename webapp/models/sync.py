@@ -22,6 +22,7 @@ class LabelStudioProject(models.Model):
     polled_at = models.DateTimeField(null=True)
     failing_since = models.DateTimeField(null=True)
     failure = models.CharField(max_length=300, default="", blank=True)
+    sending_failure = models.CharField(max_length=300, default="", blank=True)  # That no case waits for
 
     def __str__(self) -> str:
         return f"Label Studio project {self.project}"

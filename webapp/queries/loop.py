@@ -84,4 +84,5 @@ def _project(row: LabelStudioProject) -> dict[str, Any]:
         "project": row.project,
         "seconds_since_poll": round(age, 1) if age is not None else None,
         "failure": row.failure,
+        "sending_failure": row.sending_failure,
     }
