@@ -12,8 +12,8 @@ PROFILES = ("fast", "full")
 class TrainConfig:
     """Saved with the model; the same configuration, data and encoder give the same model.
 
-    `fast` trains the heads on the frozen encoder in seconds. `full` goes on from there and tunes the encoder's upper
-    layers as well, which takes minutes to hours.
+    `fast` trains the heads on the frozen encoder in seconds. `full` tunes the encoder as well, which takes minutes to
+    hours: its upper layers with the heads or, where labels are few and texts short, all layers by pairs of texts.
     """
 
     profile: str = "fast"
@@ -42,6 +42,15 @@ class TrainConfig:
     layers: int | None = None  # That are left of the encoder's; None: all
     match_epochs: int = 6  # Over the texts, in which the layers that are left learn to stand for all
     match_rate: float = 5e-4
+
+    # Few labels, in the full profile: the encoder learns to tell those of one head apart
+    contrast_examples: int = 20  # Of a label on average, below which labels are few
+    contrast_words: int = 64  # Of a text on average, up to which it is worth its time
+    contrast_steps: int = 150
+    contrast_labels: int = 32  # In a step
+    contrast_texts: int = 4  # Of each of these
+    contrast_rate: float = 5e-5
+    contrast_temperature: float = 0.1
 
     # The encoder's upper layers, in the full profile
     validation_share: float = 0.15  # Of the rows, where none are given for validation

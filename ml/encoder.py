@@ -147,7 +147,7 @@ class Encoder:
     def with_layers(self, places: Sequence[int]) -> Encoder:
         """Return an encoder with some of its layers alone, counted from 0 and in this order."""
         whole = self.kept or range(len(self.layers))
-        network = copy.deepcopy(self.network)
+        network: Any = copy.deepcopy(self.network)
         layers = replace(self, network=network).layers
         left = [layers[at] for at in places]
         del layers[:]

@@ -87,6 +87,8 @@ def save(
 def restore(folder: str | Path, *, cache: Cache | None = None) -> Encoder:
     """Read back the encoder of a model as it was tuned, to go on training.
 
+    One that learnt from all rows comes as it was before: it knows what the next model would be measured on.
+
     Raises:
         ModelFolderError: a file is missing or was changed, the encoder that was tuned has other weights here, or the
             model was imported: its encoder is in the form that serves alone.
@@ -104,7 +106,7 @@ def restore(folder: str | Path, *, cache: Cache | None = None) -> Encoder:
         raise ModelFolderError(f"encoder {encoder.name!r} has other weights than those that {place} was trained on")
     if reading.get("layers"):
         encoder = encoder.with_layers(reading["layers"])
-    if TUNED_WEIGHTS not in manifest["files"]:
+    if TUNED_WEIGHTS not in manifest["files"] or manifest.get("is_of_all_rows"):
         return encoder
     try:
         return encoder.tuned_with(load_file(place / TUNED_WEIGHTS))
@@ -260,6 +262,8 @@ def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) 
         "export": report,
         "data_sha256": data_hash,
         "teachers": trained.teachers,
+        "told_apart": trained.told_apart,
+        "is_of_all_rows": trained.is_of_all_rows,
         "counts": trained.counts,
         "faults": trained.faults,
         "metrics": trained.metrics,

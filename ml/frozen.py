@@ -116,8 +116,14 @@ def fit(
     held_out: HeldOut,
     config: TrainConfig,
     tell: OnProgress,
+    *,
+    until: int | None = None,
 ) -> Outcome:
-    """Train all copies of the heads, and leave them as they were at the epoch that was best on held-out rows."""
+    """Train all copies of the heads, and leave them as they were at the epoch that was best on held-out rows.
+
+    Args:
+        until: the epoch to stop after, which another training found best, where no row is held out.
+    """
     learns = ~held_out.is_out
     weights = [target.weights(learns, balance=config.balance, heaviest=config.heaviest) for target in pooled]
     taggers = [*network.taggers.parameters()]
@@ -128,7 +134,8 @@ def fit(
     rates = schedule(optimiser, config.epochs * steps, config.warm_up)
     begun = held_out.measure(0, *_scored(network, cases, tagged, held_out))
     watch, kept = Watch(begun, patience=config.patience), copy_of(network)
-    for epoch in range(1, config.epochs + 1):
+    last = config.epochs if until is None else until
+    for epoch in range(1, last + 1):
         for is_tagging, rows in _batches(len(cases.phrases), pooled, tagged, learns, config):
             optimiser.zero_grad()
             if is_tagging:
@@ -140,7 +147,7 @@ def fit(
             rates.step()
         found = held_out.measure(epoch, *_scored(network, cases, tagged, held_out))
         tell(Progress("train", epoch, config.epochs, found.loss, found.figures, epoch))
-        if watch.sees(found):
+        if watch.sees(found) or until is not None:
             kept = copy_of(network)
         elif watch.is_over_at(epoch):
             break

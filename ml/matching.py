@@ -44,7 +44,7 @@ def shrink(encoder: Encoder, texts: Sequence[str], config: TrainConfig, tell: On
                 found = upper.forward(states.batch(rows, windows.ids.shape[1]), windows).float()
                 loss = (found - wanted)[is_real].square().mean() / wanted[is_real].square().mean()
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(upper.weights, tuning.LARGEST_GRADIENT)
                 optimiser.step()
                 schedule.step()

@@ -4,7 +4,7 @@ manifest.json          schema, configuration, counts, metrics, calibration, enco
 encoder.onnx           word pieces to vectors, in int8 or float32
 heads.onnx             vectors to raw scores
 tokenizer.json         texts to word pieces
-heads.safetensors      the heads, to go on training from
+heads.safetensors      the heads, for tools that read no ONNX
 encoder.safetensors    the weights of the encoder that were tuned; the others are those of the encoder it names
 
 The first four are all that serving reads. No torch here: servers import it.

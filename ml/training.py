@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ml import calibration, frozen, held_out, matching, metrics, penalties, served, targets, tuning
+from ml import calibration, contrast, frozen, held_out, matching, metrics, penalties, served, targets, tuning
 from ml import model as models
 from ml.calibration import HeadCalibration
 from ml.config import TrainConfig
 from ml.encoder import Encoder
 from ml.errors import InputError
+from ml.frozen import Cases
 from ml.held_out import HeldOut, Outcome
 from ml.model import CaseModel
+from ml.pieces import Pieces
 from ml.progress import OnProgress, ignore
-from ml.schema import Schema
+from ml.schema import Head, Kind, Schema
 from ml.served import INT8
-from ml.targets import SpanTarget
+from ml.targets import SpanTarget, Target
 from ml.teachers import Teachers
 from ml.types import Example
 
@@ -38,7 +41,8 @@ class TrainedModel:
     `encoder` is a tuned one after the full profile, and `served` the same as it is served. `counts` holds the labelled
     rows of each head; `faults` the spans that could not be learnt from; `metrics` is what `metrics.evaluate` returns;
     `held_out` are the rows that calibrated it, on which an export can be compared with it; `teachers` are hashes of the
-    models that taught it.
+    models that taught it, and `told_apart` names the head whose labels the encoder learnt to tell apart. Where
+    `is_of_all_rows`, the measures are those of a model that learnt in the same way without the held-out ones.
     """
 
     schema: Schema
@@ -53,6 +57,8 @@ class TrainedModel:
     epochs: int
     held_out: Sequence[Example]
     teachers: Sequence[str] = ()
+    told_apart: str | None = None
+    is_of_all_rows: bool = False
 
 
 def train(
@@ -84,35 +90,25 @@ def train(
     keys = learnable(schema, examples)
     if teachers:
         teachers.check([schema.head(key) for key in keys])
-    rows = [*examples, *validation]
-    texts = [row.text for row in rows]
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
+        rows = [*examples, *validation]
         if config.layers and config.layers < len(encoder.layers):
-            encoder = matching.shrink(encoder, texts, config, progress)
+            encoder = matching.shrink(encoder, [row.text for row in rows], config, progress)
         is_out = held_out.draw([row.text for row in examples], len(validation), config)
-        ready = served.export(encoder, INT8, exports=exports)
-        network = models.build(schema, keys, ready, copies=len(is_out))
-        cut = ready.splitter.split(texts)
-        lessons = (
-            teachers.teach(network.heads, texts, [len(one.words) for one in cut], config, progress) if teachers else {}
-        )
-        spans = [SpanTarget.read(schema.head(key), rows, cut, lessons.get(key)) for key in network.tagged_keys]
-        tagged = {row for target in spans for row in target.teaches.nonzero().flatten().tolist()}
-        cases = frozen.encode(network, ready, texts, cut, tagged, progress)
-        means = (cases.means - network.centre) / network.spread
-        pooled = []
-        for target in targets.read(schema, keys, rows, lessons):
-            likeness = network.head(target.head.key).standard(cases.likeness[target.head.key]).mean(dim=1)
-            pooled.append(replace(target, penalty=penalties.choose(means, likeness, target, is_out, config)))
-        out = HeldOut(is_out, rows, pooled, spans, cut)
-        outcome = frozen.fit(network, cases, pooled, spans, out, config, progress)
-        if config.profile == "full":
-            encoder, outcome = tuning.tune(network, encoder, out, outcome, config, progress)
-            if encoder.tuned:
-                ready = served.export(encoder, INT8)
-                outcome = frozen.measure_again(network, ready, texts, out, outcome, progress)
-        return _finish(schema, config, encoder, ready, network, out, outcome, teachers.hashes if teachers else ())
+        learning = _Learning.read(rows, schema, keys, config, encoder, teachers, progress)
+        told_apart = None
+        if config.profile == "full" and not encoder.tuned:
+            told_apart = contrast.head_to_learn(learning.heads, _of(rows, ~is_out[0]), config)
+        if told_apart is not None:
+            found = learning.tell_apart(encoder, told_apart, is_out)
+            if not validation:  # Each row is dear, so the last model learns from all of them as the first did from most
+                found = learning.tell_apart(encoder, told_apart, torch.zeros_like(is_out), after=found)
+        else:
+            found = learning.fit(encoder, served.export(encoder, INT8, exports=exports), is_out)
+            if config.profile == "full":
+                found = learning.tune(found)
+        return learning.finish(found, told_apart.key if told_apart else None)
 
 
 def learnable(schema: Schema, examples: Sequence[Example]) -> list[str]:
@@ -129,46 +125,136 @@ def learnable(schema: Schema, examples: Sequence[Example]) -> list[str]:
     return found
 
 
-def _finish(
-    schema: Schema,
-    config: TrainConfig,
-    encoder: Encoder,
-    ready: Encoder,
-    network: CaseModel,
-    out: HeldOut,
-    outcome: Outcome,
-    teachers: Sequence[str],
-) -> TrainedModel:
-    """Calibrate and measure on the held-out rows, and keep the last copy, which learnt from every row that it may."""
-    rows, scores = out.of_strangers(outcome)
-    logits: dict[str, Any] = dict(scores)
-    for target in out.tagged:
-        logits[target.head.key] = [outcome.tags[target.head.key].get(row) for row in rows]
-    held = [out.examples[row] for row in rows]
-    words = [out.pieces[row].words for row in rows]
-    truth = [row.labels for row in held]
-    learns = (~out.is_out[-1]).tolist()
-    trained = [row for row, does in zip(out.examples, learns, strict=True) if does]
-    common = [row.labels for row in trained]
-    learnt = calibration.fit(schema, logits, truth, words=words, learnt_from=common)
-    given = calibration.predictions_of_strangers(schema, logits, truth, words=words, learnt_from=common)
-    return TrainedModel(
-        schema=schema,
-        config=config,
-        encoder=encoder,
-        served=ready,
-        network=_last(network, encoder.width),
-        calibration=learnt,
-        counts={
-            "train": {key: sum(key in row.labels for row in trained) for key in network.keys},
-            "held_out": {key: sum(key in row.labels for row in held) for key in network.keys},
-        },
-        faults={target.head.key: asdict(target.faults) for target in out.tagged},
-        metrics=metrics.evaluate(schema, held, given),
-        epochs=outcome.epoch,
-        held_out=held,
-        teachers=teachers,
-    )
+@dataclass(frozen=True)
+class _Fitted:
+    """A model that has learnt: its encoder, the same as it is served, its heads, and what it says of held-out rows.
+
+    Where this one learnt from all rows, `out` and `outcome` are those of one that learnt in the same way from fewer.
+    """
+
+    encoder: Encoder
+    ready: Encoder
+    network: CaseModel
+    out: HeldOut
+    outcome: Outcome
+    learns: Tensor
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """What a training needs to know of its rows, read once."""
+
+    rows: Sequence[Example]
+    schema: Schema
+    heads: Sequence[Head]
+    config: TrainConfig
+    cut: list[Pieces]
+    pooled: Sequence[Target]
+    spans: Sequence[SpanTarget]
+    teachers: Sequence[str]
+    tell: OnProgress
+
+    @classmethod
+    def read(
+        cls,
+        rows: Sequence[Example],
+        schema: Schema,
+        keys: Sequence[str],
+        config: TrainConfig,
+        encoder: Encoder,
+        teachers: Teachers | None,
+        tell: OnProgress,
+    ) -> _Learning:
+        """Cut the texts, and read their labels and what teachers say of them."""
+        texts, heads = [row.text for row in rows], [schema.head(key) for key in keys]
+        cut = encoder.splitter.split(texts)
+        n_words = [len(one.words) for one in cut]
+        lessons = teachers.teach(heads, texts, n_words, config, tell) if teachers else {}
+        spans = [SpanTarget.read(head, rows, cut, lessons.get(head.key)) for head in heads if head.kind == Kind.SPANS]
+        pooled, hashes = targets.read(schema, keys, rows, lessons), teachers.hashes if teachers else ()
+        return cls(rows, schema, heads, config, cut, pooled, spans, hashes, tell)
+
+    def fit(self, encoder: Encoder, ready: Encoder, is_out: Tensor, *, after: _Fitted | None = None) -> _Fitted:
+        """Train heads on what an encoder gives.
+
+        Args:
+            ready: the encoder as it is served.
+            is_out: the rows that each copy leaves out, (K, n).
+            after: a model that said how long to learn, and what the size of weights costs, where no row is left out.
+        """
+        network = models.build(self.schema, [head.key for head in self.heads], ready, copies=len(is_out))
+        tagged = {row for target in self.spans for row in target.teaches.nonzero().flatten().tolist()}
+        cases = frozen.encode(network, ready, [row.text for row in self.rows], self.cut, tagged, self.tell)
+        pooled = after.out.pooled if after else self._with_penalties(network, cases, is_out)
+        out = HeldOut(is_out, self.rows, pooled, self.spans, self.cut)
+        until = after.outcome.epoch if after else None
+        outcome = frozen.fit(network, cases, pooled, self.spans, out, self.config, self.tell, until=until)
+        learns = ~is_out[-1]
+        if after:
+            return _Fitted(encoder, ready, network, after.out, after.outcome, learns)
+        return _Fitted(encoder, ready, network, out, outcome, learns)
+
+    def tell_apart(self, encoder: Encoder, head: Head, is_out: Tensor, *, after: _Fitted | None = None) -> _Fitted:
+        """Let the encoder learn to tell the labels of a head apart, and train heads on what it then gives."""
+        learnt = contrast.learn(encoder, head, _of(self.rows, ~is_out[0]), self.config, self.tell)
+        return self.fit(learnt, served.export(learnt, INT8), is_out, after=after)
+
+    def tune(self, found: _Fitted) -> _Fitted:
+        """Let the encoder's upper layers learn with the heads."""
+        encoder, outcome = tuning.tune(found.network, found.encoder, found.out, found.outcome, self.config, self.tell)
+        ready = found.ready
+        if encoder.tuned:
+            ready = served.export(encoder, INT8)
+            texts = [row.text for row in self.rows]
+            outcome = frozen.measure_again(found.network, ready, texts, found.out, outcome, self.tell)
+        return replace(found, encoder=encoder, ready=ready, outcome=outcome)
+
+    def finish(self, found: _Fitted, told_apart: str | None) -> TrainedModel:
+        """Calibrate and measure on the held-out rows, and keep the last copy, which learnt from every row it may."""
+        out, outcome, network = found.out, found.outcome, found.network
+        rows, scores = out.of_strangers(outcome)
+        logits: dict[str, Any] = dict(scores)
+        for target in out.tagged:
+            logits[target.head.key] = [outcome.tags[target.head.key].get(row) for row in rows]
+        held = [self.rows[row] for row in rows]
+        words = [self.cut[row].words for row in rows]
+        truth = [row.labels for row in held]
+        trained = _of(self.rows, found.learns)
+        common = [row.labels for row in trained]
+        learnt = calibration.fit(self.schema, logits, truth, words=words, learnt_from=common)
+        given = calibration.predictions_of_strangers(self.schema, logits, truth, words=words, learnt_from=common)
+        return TrainedModel(
+            schema=self.schema,
+            config=self.config,
+            encoder=found.encoder,
+            served=found.ready,
+            network=_last(network, found.encoder.width),
+            calibration=learnt,
+            counts={
+                "train": {key: sum(key in row.labels for row in trained) for key in network.keys},
+                "held_out": {key: sum(key in row.labels for row in held) for key in network.keys},
+            },
+            faults={target.head.key: asdict(target.faults) for target in self.spans},
+            metrics=metrics.evaluate(self.schema, held, given),
+            epochs=outcome.epoch,
+            held_out=held,
+            teachers=self.teachers,
+            told_apart=told_apart,
+            is_of_all_rows=bool(found.learns.all()) and found.encoder.tuned != frozenset(),
+        )
+
+    def _with_penalties(self, network: CaseModel, cases: Cases, is_out: Tensor) -> list[Target]:
+        """Choose what the size of each head's weights costs."""
+        means = (cases.means - network.centre) / network.spread
+        found = []
+        for target in self.pooled:
+            likeness = network.head(target.head.key).standard(cases.likeness[target.head.key]).mean(dim=1)
+            found.append(replace(target, penalty=penalties.choose(means, likeness, target, is_out, self.config)))
+        return found
+
+
+def _of(rows: Sequence[Example], chosen: Tensor) -> list[Example]:
+    return [row for row, is_chosen in zip(rows, chosen.tolist(), strict=True) if is_chosen]
 
 
 def _last(network: CaseModel, width: int) -> CaseModel:

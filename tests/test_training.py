@@ -17,7 +17,16 @@ from tests import tiny
 SCHEMA = tiny.toy_schema()
 EVERY = ["place", "thing", "mood", "names", "manner"]
 # Heads that have hardly learnt, so that tuning has something to better
-FULL = replace(tiny.QUICK, profile="full", epochs=2, tune_layers=1, tune_epochs=8, tune_rate=2e-3, tune_head_rate=0.02)
+FULL = replace(
+    tiny.QUICK,
+    profile="full",
+    epochs=2,
+    contrast_examples=0,
+    tune_layers=1,
+    tune_epochs=8,
+    tune_rate=2e-3,
+    tune_head_rate=0.02,
+)
 
 
 @pytest.fixture(scope="module")
