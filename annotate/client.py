@@ -33,8 +33,10 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # The only one that the filters take; any
 OVERLAP = timedelta(seconds=5)
 NO_RETRY: Any = {"max_retries": 0}
 TOO_BUSY = (408, 429)
+MISSING = 404
 ANNOTATION_FIELDS = (
-    "id,data,project,updated_at,annotations,result,created_at,completed_by,was_cancelled,lead_time,parent_prediction"
+    "id,data,project,updated_at,annotations,result,created_at,completed_by,was_cancelled,lead_time,parent_prediction,"
+    "import_id"  # By which we know what we put back ourselves
 )
 
 T = TypeVar("T")
@@ -144,7 +146,7 @@ class Client:
 
     def get_project(self, project: int) -> Project:
         """Return a project as it stands now."""
-        found = self._json("GET", f"api/projects/{project}/")
+        found = self.ask("GET", f"api/projects/{project}/")
         return Project(found["id"], found["title"], found["model_version"] or "")
 
     # ---- tasks
@@ -179,14 +181,17 @@ class Client:
 
         With `keep_annotated=False` everything of the cases goes, as erasure demands.
         """
-        kept = []
-        for case_id, tasks in self._tasks_by_case(project, case_ids).items():
-            for task in tasks:
-                if keep_annotated and self._is_touched(task):
-                    kept.append(case_id)
-                else:
-                    self._request("DELETE", f"api/tasks/{task}/", may_be_gone=True)
+        there = self._tasks_by_case(project, case_ids)
+        pairs = [(case_id, task) for case_id, tasks in there.items() for task in tasks]
+        kept = [case_id for case_id, task in pairs if not self.remove(task, keep_annotated=keep_annotated)]
         return Withdrawn(tuple(case_id for case_id in case_ids if case_id not in kept), tuple(dict.fromkeys(kept)))
+
+    def remove(self, task: int, *, keep_annotated: bool = True) -> bool:
+        """Tell whether a task is gone now; `keep_annotated` as in `withdraw`."""
+        if keep_annotated and self._is_touched(task):
+            return False
+        self._request("DELETE", f"api/tasks/{task}/", may_be_gone=True)
+        return True
 
     def replace_predictions(self, project: int, predictions: Mapping[int, Mapping[str, Any]], version: str) -> None:
         """Put the predictions of a new model version in the place of all older ones.
@@ -200,10 +205,10 @@ class Client:
         self._delete_predictions(project, version)  # Left by an earlier attempt; they would be there twice
         entries = [{"task": task, **entry} for task, entry in predictions.items()]
         for batch in _batches(entries, IMPORT_BATCH):
-            stored = self._json("POST", f"api/projects/{project}/import/predictions", json=batch)["created"]
+            stored = self.ask("POST", f"api/projects/{project}/import/predictions", json=batch)["created"]
             _expect_all(stored, len(batch), "predictions")
         self._call(lambda sdk: sdk.projects.update(project, model_version=version, request_options=NO_RETRY))
-        for known in self._json("GET", f"api/projects/{project}/model-versions/", params={"extended": True})["static"]:
+        for known in self.ask("GET", f"api/projects/{project}/model-versions/", params={"extended": True})["static"]:
             if known["model_version"] != version:
                 self._delete_predictions(project, known["model_version"])
 
@@ -241,14 +246,14 @@ class Client:
             "send_payload": False,
             "send_for_all_actions": False,
         }
-        known = self._json("GET", "api/webhooks/", params={"project": project})
+        known = self.ask("GET", "api/webhooks/", params={"project": project})
         same = [hook["id"] for hook in known if hook["url"] == url]
         for extra in same[1:]:
             self._request("DELETE", f"api/webhooks/{extra}/", may_be_gone=True)
         if same:
-            self._json("PATCH", f"api/webhooks/{same[0]}/", json={"url": url, **wanted})
+            self.ask("PATCH", f"api/webhooks/{same[0]}/", json={"url": url, **wanted})
             return int(same[0])
-        return int(self._json("POST", "api/webhooks/", json={"url": url, "project": project, **wanted})["id"])
+        return int(self.ask("POST", "api/webhooks/", json={"url": url, "project": project, **wanted})["id"])
 
     def users(self) -> list[User]:
         """Return everybody who can sign in."""
@@ -314,11 +319,12 @@ class Client:
         response: httpx.Response = self._call(
             lambda sdk: sdk._client_wrapper.httpx_client.request(path, method=method, request_options=NO_RETRY, **rest)
         )
-        if response.is_success or (may_be_gone and response.status_code == 404):
+        if response.is_success or (may_be_gone and response.status_code == MISSING):
             return response
         raise _refusal(response.status_code, _json_or_none(response))
 
-    def _json(self, method: str, path: str, **rest: Any) -> Any:
+    def ask(self, method: str, path: str, **rest: Any) -> Any:
+        """Return the JSON that an address answers with."""
         return self._request(method, path, **rest).json()
 
     def _connected(self) -> Any:

@@ -68,6 +68,14 @@ def poll_label_studio() -> None:
 
 
 @shared_task
+def examine_label_studio(checkup_id: int) -> None:
+    """Examine Label Studio, and repair what was asked for."""
+    from webapp.actions import doctor
+
+    doctor.carry_out(checkup_id)
+
+
+@shared_task
 def sweep() -> None:
     """Do again what was left undone when a process died between a row and its effect."""
     from webapp.actions import sweeping

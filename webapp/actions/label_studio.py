@@ -18,12 +18,12 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate import client, config, payloads
+from annotate import client, config, inspection, payloads
 from annotate.errors import AnnotateError, LabelStudioError, LabelStudioRefused, PayloadError
 from ml import types
 from ml.schema import Head, Kind
 from ml.schema import Schema as ParsedSchema
-from webapp.actions import outbox, people, submissions
+from webapp.actions import outbox, people, restorations, submissions
 from webapp.locks import only_one
 from webapp.models import (
     Annotation,
@@ -64,8 +64,8 @@ def poll_all() -> None:
     for project in LabelStudioProject.objects.select_related("schema", "schema_version"):
         with only_one(f"label studio {project.schema_id}") as is_mine:
             if is_mine:
-                with _telling(project), _connected() as label_studio:
-                    _poll(label_studio, project)
+                with telling(project), connected() as label_studio:
+                    poll(label_studio, project)
 
 
 def _rows(due: Iterable[Outbox]) -> Iterable[Outbox]:
@@ -78,7 +78,7 @@ def _deliver(schema: Schema, rows: list[Outbox]) -> None:
     failure = ""
     by_purpose = {purpose: [row for row in rows if row.purpose == purpose] for purpose in OutboxPurpose}
     try:
-        with _connected() as label_studio:
+        with connected() as label_studio:
             project = _ensure_project(label_studio, schema)
             _push(label_studio, project, by_purpose[OutboxPurpose.PUSH])
             _withdraw(label_studio, project, by_purpose[OutboxPurpose.WITHDRAW])
@@ -91,7 +91,8 @@ def _deliver(schema: Schema, rows: list[Outbox]) -> None:
     LabelStudioProject.objects.filter(schema=schema).update(sending_failure=failure[:300])
 
 
-def _connected() -> client.Client:
+def connected() -> client.Client:
+    """Return a connection to Label Studio, which opens with the first question."""
     return client.Client(
         settings.LABEL_STUDIO_URL, settings.LABEL_STUDIO_API_KEY, timeout_seconds=settings.LABEL_STUDIO_TIMEOUT_SECONDS
     )
@@ -100,27 +101,59 @@ def _connected() -> client.Client:
 def _ensure_project(label_studio: client.Client, schema: Schema) -> LabelStudioProject:
     """Return the project of a schema, made or brought to the newest schema version where it has to be."""
     version = schemas.newest_version(schema)
-    webhook_url = settings.SITE_URL.rstrip("/") + reverse("label-studio-webhook")
     known = LabelStudioProject.objects.filter(schema=schema).first()
-    if known and known.schema_version_id == version.pk and known.webhook_url == webhook_url:
+    sent = inspection.digest(config.build(version.parsed))
+    if known and (known.schema_version_id, known.webhook_url, known.config_hash) == (version.pk, _webhook_url(), sent):
         return known
-    found = label_studio.ensure_project(
-        f"Caseloop: {schema.title}"[:50],
-        config.build(version.parsed),
-        config.guidelines(version.parsed),
-        project=known.project if known else None,
-    )
+    return set_up(label_studio, schema, number=known.project if known else None)
+
+
+def set_up(label_studio: client.Client, schema: Schema, *, number: int | None) -> LabelStudioProject:
+    """Make the project of a schema as it has to be; what was changed there is put back. Without a number, a new one."""
+    version, webhook_url = schemas.newest_version(schema), _webhook_url()
+    xml = config.build(version.parsed)
+    title = f"Caseloop: {schema.title}"[:50]
+    found = label_studio.ensure_project(title, xml, config.guidelines(version.parsed), project=number)
     label_studio.ensure_webhook(found.id, webhook_url, settings.LABEL_STUDIO_WEBHOOK_SECRET)
     values = {"schema_version": version, "project": found.id, "webhook_url": webhook_url}
+    values |= {"config_hash": inspection.digest(xml), "drifted_since": None}
     return LabelStudioProject.objects.update_or_create(schema=schema, defaults=values)[0]
+
+
+def _webhook_url() -> str:
+    return str(settings.SITE_URL).rstrip("/") + reverse("label-studio-webhook")
 
 
 def _push(label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]) -> None:
     """Send the cases that still are with annotators, most harm first."""
     wanted = [row for row in rows if row.case.state == CaseState.LABELLING]
-    tasks, refused = _push_each_or_all(label_studio, project, wanted)
-    rows = [row for row in rows if row not in refused]
-    for case in (row.case for row in wanted if row not in refused):
+    refused = push_cases(label_studio, project, [row.case for row in wanted])
+    for row in rows:
+        if row.case_id in refused:
+            outbox.mark_failed([row], refused[row.case_id])
+    outbox.mark_sent([row for row in rows if row.case_id not in refused])
+    there = [row.case_id for row in wanted if row.case_id not in refused]
+    outbox.want_out(Case.objects.filter(pk__in=there).exclude(state=CaseState.LABELLING))  # Decided meanwhile
+
+
+def push_cases(label_studio: client.Client, project: LabelStudioProject, cases: list[Case]) -> dict[int, str]:
+    """Send all at once, and one by one where Label Studio or the schema refuses: one bad case must not stop the rest.
+
+    Returns:
+        Why each case that is not there now was refused.
+    """
+    try:
+        tasks = label_studio.push(project.project, [_task(project, case) for case in cases])
+    except (LabelStudioRefused, PayloadError) as exc:
+        if len(cases) == 1:
+            return {cases[0].pk: str(exc)}
+        if isinstance(exc, LabelStudioRefused) and exc.status != BAD_REQUEST:
+            raise
+        refused: dict[int, str] = {}
+        for case in cases:
+            refused |= push_cases(label_studio, project, [case])
+        return refused
+    for case in cases:
         LabelStudioTask.objects.update_or_create(
             case=case,
             defaults={
@@ -131,33 +164,7 @@ def _push(label_studio: client.Client, project: LabelStudioProject, rows: list[O
                 "withdrawn_at": None,
             },
         )
-    outbox.mark_sent(rows)
-    outbox.want_out(Case.objects.filter(pk__in=tasks).exclude(state=CaseState.LABELLING))  # Decided meanwhile
-
-
-def _push_each_or_all(
-    label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]
-) -> tuple[dict[str, int], list[Outbox]]:
-    """Send all at once, and one by one where Label Studio or the schema refuses: one bad case must not stop the rest.
-
-    Returns:
-        The task of each case that is there now, and the rows that were refused.
-    """
-    try:
-        return label_studio.push(project.project, [_task(project, row.case) for row in rows]), []
-    except (LabelStudioRefused, PayloadError) as exc:
-        if len(rows) == 1:
-            outbox.mark_failed(rows, str(exc))
-            return {}, rows
-        if isinstance(exc, LabelStudioRefused) and exc.status != BAD_REQUEST:
-            raise
-    tasks: dict[str, int] = {}
-    refused: list[Outbox] = []
-    for row in rows:
-        found, failed = _push_each_or_all(label_studio, project, [row])
-        tasks |= found
-        refused += failed
-    return tasks, refused
+    return {}
 
 
 def _withdraw(label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]) -> None:
@@ -214,11 +221,11 @@ def shown(parsed: ParsedSchema, case: Case) -> types.Prediction | None:
     if case.is_audit or case.current_prediction is None:
         return None
     said = {key: types.HeadPrediction.from_json(found) for key, found in case.current_prediction.heads.items()}
-    kept = {head.key: _known(head, said[head.key].answer) for head in parsed.heads if head.key in said}
+    kept = {head.key: known(head, said[head.key].answer) for head in parsed.heads if head.key in said}
     return {key: replace(said[key], answer=answer) for key, answer in kept.items() if answer}
 
 
-def _known(head: Head, answer: types.Answer) -> types.Answer:
+def known(head: Head, answer: types.Answer) -> types.Answer:
     """Return what of an answer the head still knows; an empty answer where that is nothing."""
     match head.kind, answer:
         case Kind.CHOICE, str():
@@ -238,14 +245,26 @@ def _known(head: Head, answer: types.Answer) -> types.Answer:
     return ""
 
 
-def _poll(label_studio: client.Client, project: LabelStudioProject) -> None:
+def poll(label_studio: client.Client, project: LabelStudioProject) -> None:
+    """Fetch what annotators did in a project since the last time, and see whether it is still as we made it."""
+    _look(label_studio, project)
     emails = {user.id: user.email for user in label_studio.users()}
     for page in label_studio.changed_since(project.project, project.cursor or client.BEGINNING):
         for task in page.tasks:
             case = _case_of(project, task.case_id)
             if case is not None:
-                _store(project, case, task, emails)
+                _store(label_studio, project, case, task, emails)
         LabelStudioProject.objects.filter(pk=project.pk).update(cursor=page.cursor)
+
+
+def _look(label_studio: client.Client, project: LabelStudioProject) -> None:
+    """Note how many tasks a project has, and since when its configuration is not the one that we sent."""
+    found = inspection.standing(label_studio, project.project)
+    if found is None:
+        raise LabelStudioError(f"project {project.project} is gone")
+    drifted_since = None if found.config_hash == project.config_hash else project.drifted_since or timezone.now()
+    rows = LabelStudioProject.objects.filter(pk=project.pk, config_hash=project.config_hash)
+    rows.update(tasks_there=found.tasks, drifted_since=drifted_since)
 
 
 def _case_of(project: LabelStudioProject, case_id: str) -> Case | None:
@@ -254,7 +273,13 @@ def _case_of(project: LabelStudioProject, case_id: str) -> Case | None:
     return Case.objects.filter(pk=int(case_id), schema=project.schema).first()
 
 
-def _store(project: LabelStudioProject, case: Case, task: client.ChangedTask, emails: Mapping[int, str]) -> None:
+def _store(
+    label_studio: client.Client,
+    project: LabelStudioProject,
+    case: Case,
+    task: client.ChangedTask,
+    emails: Mapping[int, str],
+) -> None:
     """Store the new and changed annotations of a task, and note the deleted ones."""
     for found in task.annotations:
         try:
@@ -263,12 +288,13 @@ def _store(project: LabelStudioProject, case: Case, task: client.ChangedTask, em
             logger.warning("annotation cannot be read", extra={"case": case.pk, "error": str(exc)})
             continue
         external = submissions.External(received.project, received.id, received.updated_at)
-        if not submissions.is_stored(external):
+        is_ours = restorations.recognise(case, external, made_at=received.created_at, mark=found.get("import_id"))
+        if not is_ours and not submissions.is_stored(external):
             submissions.record(case, _submission(project, case, received, external, emails))
-    present = [found.get("id") for found in task.annotations]
-    here = case.annotations.filter(external_project=project.project, superseded_by=None, is_deletion=False)
-    for annotation in here.exclude(external_id__in=present).select_related("annotator", "schema_version"):
-        submissions.record(case, _deletion(annotation))
+    present = {found.get("id") for found in task.annotations}
+    for number, annotation in restorations.expected_there(case, project.project).items():
+        if number not in present and not inspection.is_there(label_studio, number):  # Nor on a duplicate of the task
+            submissions.record(case, _deletion(annotation))
 
 
 def _submission(
@@ -318,7 +344,7 @@ def _deletion(annotation: Annotation) -> submissions.Submission:
 
 
 @contextmanager
-def _telling(project: LabelStudioProject) -> Iterator[None]:
+def telling(project: LabelStudioProject) -> Iterator[None]:
     """Keep on the project's row whether Label Studio answered, and if not, since when and why."""
     now = timezone.now()
     rows = LabelStudioProject.objects.filter(pk=project.pk)

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.models import Case, LabelStudioTask, Outbox, OutboxPurpose
+from webapp.models import Case, LabelStudioTask, Outbox, OutboxPurpose, Schema
 
 LONGEST_WAIT = timedelta(minutes=10)
 TOGETHER = timedelta(seconds=5)  # Predictions in Label Studio are replaced all at once, so one waits for the others
@@ -58,6 +58,12 @@ def mark_failed(rows: Iterable[Outbox], failure: str) -> None:
         Outbox.objects.filter(pk=row.pk).update(
             attempts=row.attempts + 1, failure=failure[:300], due_at=timezone.now() + wait
         )
+
+
+def retry(schema: Schema) -> None:
+    """Let what failed and waits to be tried again be tried now."""
+    Outbox.objects.filter(case__schema=schema, sent_at=None).update(due_at=timezone.now())
+    transaction.on_commit(tasks.deliver_outbox.delay)
 
 
 def _add(case_ids: Iterable[int], purpose: OutboxPurpose, *, wait: timedelta = timedelta()) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from ml.answers import Problem
 from ml.policy import FlagKind, Reason
@@ -175,9 +176,9 @@ def _superseded(case: Case, submission: Submission) -> Annotation | None:
     """Return the earlier row that this one takes the place of: the same annotation in Label Studio before its edit."""
     if submission.external is None:
         return None
-    earlier = case.annotations.filter(
-        external_project=submission.external.project, external_id=submission.external.id, superseded_by=None
-    )
+    project, number = submission.external.project, submission.external.id
+    put_back = Q(restorations__project=project, restorations__external_id=number)
+    earlier = case.annotations.filter(Q(external_project=project, external_id=number) | put_back, superseded_by=None)
     return earlier.order_by("-id").first()
 
 

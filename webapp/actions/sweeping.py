@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp import tasks
 from webapp.actions import searches, uploads
-from webapp.models import Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
+from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
 LEFT_BEHIND = timedelta(seconds=30)
@@ -36,6 +36,8 @@ def sweep() -> None:
     is_due = Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists()
     if is_due or LabelStudioProject.objects.exclude(sending_failure="").exists():
         tasks.deliver_outbox.delay()
+    for checkup_id in Checkup.objects.filter(finished_at=None, created_at__lt=before).values_list("pk", flat=True):
+        tasks.examine_label_studio.delay(checkup_id)
     searches.clear_out()
     # Last: a file that cannot be removed must hold up nothing else
     _remove_abandoned_folders()

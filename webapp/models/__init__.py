@@ -4,7 +4,7 @@
     cases        Conversation, Case, CaseText, CaseWords, Flag
     annotations  Annotator, Annotation, Label, Import
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
-    sync         LabelStudioProject, LabelStudioTask, Outbox
+    sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup
     desk         Search, SavedView, Sighting
     audit        AuditEvent
 
@@ -30,7 +30,7 @@ from webapp.models.learning import (
     SnapshotRow,
 )
 from webapp.models.schemas import Policy, Schema, SchemaVersion
-from webapp.models.sync import LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose
+from webapp.models.sync import Checkup, LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose, Restoration
 
 __all__ = [
     "Annotation",
@@ -41,6 +41,7 @@ __all__ = [
     "CaseState",
     "CaseText",
     "CaseWords",
+    "Checkup",
     "Conversation",
     "Evaluation",
     "Flag",
@@ -59,6 +60,7 @@ __all__ = [
     "Prediction",
     "Profile",
     "Promotion",
+    "Restoration",
     "Run",
     "RunState",
     "SavedView",

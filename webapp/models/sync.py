@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from webapp.models.annotations import Annotation
 from webapp.models.cases import Case
 from webapp.models.schemas import Schema, SchemaVersion
 
@@ -18,6 +20,9 @@ class LabelStudioProject(models.Model):
     # Whose answers Label Studio orders the tasks by
     version = models.ForeignKey("webapp.ModelVersion", on_delete=models.PROTECT, null=True)
     webhook_url = models.URLField(default="", blank=True)  # Where its webhook points
+    config_hash = models.CharField(max_length=64, default="", blank=True)  # Of the configuration as we sent it
+    drifted_since = models.DateTimeField(null=True)  # When a poll first found another configuration there
+    tasks_there = models.PositiveIntegerField(null=True)  # As the last poll counted them
     cursor = models.CharField(max_length=40, default="", blank=True)
     polled_at = models.DateTimeField(null=True)
     failing_since = models.DateTimeField(null=True)
@@ -72,3 +77,39 @@ class Outbox(models.Model):
 
     def __str__(self) -> str:
         return f"{self.purpose} case {self.case_id}"
+
+
+class Restoration(models.Model):
+    """An annotation that is put back into Label Studio, written before it is; our number travels with it.
+
+    By it a poll knows that what it sees is stored already. It has no external id until it is known to be there.
+    """
+
+    annotation = models.ForeignKey(Annotation, on_delete=models.CASCADE, related_name="restorations")
+    project = models.PositiveIntegerField()
+    external_id = models.PositiveIntegerField(null=True)
+    external_updated_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["annotation"], condition=Q(external_id=None), name="one_waiting_restoration_by_annotation"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"restoration of annotation {self.annotation_id}"
+
+
+class Checkup(models.Model):
+    """One examination of Label Studio that was asked for, with the repairs that were, and what it found."""
+
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    repairs = models.JSONField(default=list)
+    finished_at = models.DateTimeField(null=True)
+    report = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"checkup {self.pk}"
