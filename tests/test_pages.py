@@ -21,6 +21,8 @@ REACH = {
     "label": (A,),
     "open-label-studio": (A,),
     "status": STAFF,
+    "label-studio": (M,),
+    "examine-label-studio": (M,),
     "alive": OPEN,
     "ready": OPEN,
     "sign-in": OPEN,
@@ -56,6 +58,7 @@ POSTED = {
     "cancel-run",
     "promote",
     "sign-out",
+    "examine-label-studio",
     "label-studio-webhook",
 }
 

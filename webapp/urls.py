@@ -3,13 +3,15 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from webapp.views import cases, home, imports, models, queue, webhooks
+from webapp.views import cases, health, home, imports, models, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("label/", home.label, name="label"),
     path("label/<slug:schema>/open/", home.open_label_studio, name="open-label-studio"),
     path("status/", home.status, name="status"),
+    path("status/label-studio/", health.label_studio, name="label-studio"),
+    path("status/label-studio/examine/", health.examine, name="examine-label-studio"),
     path("healthz", home.alive, name="alive"),
     path("readyz", home.ready, name="ready"),
     path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),

@@ -1,0 +1,99 @@
+"""The page about Label Studio, and the examinations that are asked for there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from webapp.actions import doctor, sweeping
+from webapp.models import Checkup, LabelStudioProject, Outbox
+from webapp.roles import Role
+
+PAGE = "/status/label-studio/"
+
+
+@pytest.fixture
+def project(helpline) -> LabelStudioProject:
+    return LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=7)
+
+
+def test_the_page_says_since_when_label_studio_is_down_and_what_waits(project, case, sent, signed_in) -> None:
+    since = timezone.now() - timedelta(hours=3)
+    LabelStudioProject.objects.update(failing_since=since, failure="Label Studio cannot be reached (ConnectError)")
+    Outbox.objects.update(attempts=2, created_at=since)
+    page = signed_in(Role.ADMIN).get(PAGE).content.decode()
+    assert f"not since {timezone.localtime(since):%-d %B %Y %H:%M}" in page
+    assert "cannot be reached (ConnectError)" in page
+    assert "1 waiting" in page
+    assert "1 were tried" in page
+    assert "the oldest for 108" in page  # 10,800 s
+
+
+def test_the_page_shows_what_the_polls_noticed(project, signed_in) -> None:
+    desk = signed_in(Role.ADMIN)
+    LabelStudioProject.objects.update(polled_at=timezone.now(), tasks_there=0)
+    assert "◆" not in desk.get(PAGE).content.decode()
+    LabelStudioProject.objects.update(drifted_since=timezone.now())
+    assert "the configuration was changed there" in desk.get(PAGE).content.decode()
+
+
+def test_an_examination_is_asked_for_on_the_page_and_done_in_a_worker(
+    project, sent, signed_in, django_capture_on_commit_callbacks
+) -> None:
+    desk = signed_in(Role.ADMIN)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert desk.post(f"{PAGE}examine/").headers["Location"] == PAGE
+    row = Checkup.objects.get()
+    assert (row.repairs, sent) == ([], [("examine_label_studio", row.pk)])
+    assert "A worker is asked to examine it" in desk.get(PAGE).content.decode()
+    doctor.carry_out(row.pk)
+    row.refresh_from_db()
+    assert row.report["problems"] == ["Label Studio cannot be reached (ConnectError)"]
+    page = desk.get(PAGE).content.decode()
+    assert "Label Studio cannot be reached (ConnectError)" in page
+    assert "A worker is asked" not in page
+    finished_at = row.finished_at
+    doctor.carry_out(row.pk)
+    row.refresh_from_db()
+    assert row.finished_at == finished_at
+
+
+def test_a_repair_has_to_be_confirmed(project, sent, signed_in) -> None:
+    desk = signed_in(Role.ADMIN)
+    desk.post(f"{PAGE}examine/", {"repair": ["tasks"]})
+    assert Checkup.objects.count() == 0
+    assert "Nothing was repaired" in desk.get(PAGE).content.decode()
+    desk.post(f"{PAGE}examine/", {"repair": ["tasks", "everything"], "confirmed": "yes"})
+    assert Checkup.objects.get().repairs == ["tasks"]
+
+
+def test_what_was_changed_in_the_configuration_is_shown_as_text(project, signed_in) -> None:
+    line = '+<Choice value="<script>alert(1)</script>"/>'
+    found = {"schema": "helpline", "tasks": 1, "difference": [line], "missing": {"count": 1, "first": [3]}}
+    Checkup.objects.create(finished_at=timezone.now(), report={"problems": ["x"], "projects": [found]})
+    page = signed_in(Role.ADMIN).get(PAGE).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert 'href="/cases/3/"' in page
+
+
+def test_the_sweep_sends_an_examination_again_that_nobody_did(project, sent, db) -> None:
+    row = Checkup.objects.create()
+    sweeping.sweep()
+    assert ("examine_label_studio", row.pk) not in sent
+    Checkup.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    sweeping.sweep()
+    assert ("examine_label_studio", row.pk) in sent
+
+
+def test_the_doctor_prints_what_it_finds_and_exits_with_1(project, capsys) -> None:
+    LabelStudioProject.objects.update(failing_since=timezone.now())
+    with pytest.raises(SystemExit, match="1"):
+        call_command("label_studio", "doctor")
+    said = capsys.readouterr()
+    since = LabelStudioProject.objects.get().failing_since.isoformat()
+    assert f"(key: legacy token) does not answer since {since}\noutbox: 0 waiting, 0 failing\n" in said.out
+    assert said.err == "Wrong: Label Studio cannot be reached (ConnectError)\n"
