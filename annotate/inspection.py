@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from annotate import config, payloads
+from annotate import config, files
 from annotate.client import MISSING, PAGE, Client
 from annotate.errors import LabelStudioRefused
 from ml.schema import Schema
@@ -107,11 +107,7 @@ def annotation_entry(
     Raises:
         PayloadError: an answer is not one of the schema.
     """
-    result = payloads.result_of(schema, answers)
-    if comment:
-        said = {"from_name": config.COMMENT_NAME, "to_name": config.TEXT_NAME, "type": "textarea"}
-        result.append({**said, "value": {"text": [comment]}})
-    entry = {"result": result, "was_cancelled": is_skip, "lead_time": seconds}
+    entry = {"result": files.result_of(schema, answers, comment), "was_cancelled": is_skip, "lead_time": seconds}
     return entry if by is None else {**entry, "completed_by": by}
 
 

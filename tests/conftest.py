@@ -22,6 +22,7 @@ from tests.engines import remove
 from webapp import worker
 from webapp.actions import imports, people, predictions, runs, schemas, submissions
 from webapp.actions.submissions import External, Submission
+from webapp.casefiles.report import Report
 from webapp.engines import environment, processes
 from webapp.engines.folders import Folders
 from webapp.models import Annotation, Annotator, AnnotatorKind, Case, ModelVersion, Origin, Run, Schema
@@ -67,10 +68,10 @@ def signed_in(person: Callable[..., User]) -> Callable[..., Client]:
 
 
 @pytest.fixture
-def import_rows(tmp_path: Path) -> Callable[..., imports.Report]:
+def import_rows(tmp_path: Path) -> Callable[..., Report]:
     """Import rows, given as dictionaries, the way the command does."""
 
-    def run(schema: Schema, *rows: dict[str, object], name: str = "cases.jsonl") -> imports.Report:
+    def run(schema: Schema, *rows: dict[str, object], name: str = "cases.jsonl") -> Report:
         path = tmp_path / name
         path.write_text("\n".join(json.dumps(row) for row in rows))
         return imports.apply(imports.open_import(schema, path, name=name, mapping={}, source="import", by=None), path)

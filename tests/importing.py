@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from webapp.actions import imports
+from webapp.casefiles.report import Report
 from webapp.models import Schema
 
 LABELLED = {
@@ -16,6 +17,6 @@ LABELLED = {
 }
 
 
-def import_file(path: Path, schema: Schema, *, mapping: dict[str, str] | None = None) -> imports.Report:
+def import_file(path: Path, schema: Schema, *, mapping: dict[str, str] | None = None) -> Report:
     row = imports.open_import(schema, path, name=path.name, mapping=mapping or {}, source="import", by=None)
     return imports.apply(row, path)

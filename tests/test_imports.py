@@ -109,7 +109,7 @@ def test_a_faulty_row_is_named_and_the_others_are_imported(helpline, tmp_path) -
 
 
 def test_of_very_many_faults_the_first_are_kept_and_all_are_counted(helpline, import_rows, monkeypatch) -> None:
-    monkeypatch.setattr(imports, "MOST_FAULTS_KEPT", 2)
+    monkeypatch.setattr("webapp.casefiles.report.MOST_FAULTS_KEPT", 2)
     report = import_rows(helpline, *({"id": str(n), "text": "a", "priority": "x"} for n in range(5)))
     assert ([fault["row"] for fault in report.faults], report.faults_in_all) == ([1, 2], 5)
     assert report.unknown_labels["priority"] == {"x": 5}

@@ -14,6 +14,7 @@ from django.db import connection
 from tests.conftest import annotator_named, case_named, submission
 from tests.importing import LABELLED
 from webapp.actions import imports, reviews, submissions
+from webapp.casefiles.report import Report
 from webapp.models import Annotation, AuditEvent, Case, CaseState, Conversation, Import, Label, Schema
 from webapp.roles import Role
 
@@ -182,7 +183,7 @@ def test_two_imports_of_the_same_cases_at_once_both_end_well(helpline, tmp_path,
     rows = [LABELLED, {"id": "2", "text": "b", "priority": "2"}, {"id": "2", "text": "other"}, {"id": "3", "text": "c"}]
     path.write_text("\n".join(map(json.dumps, rows)))
 
-    def run(number: int) -> imports.Report:
+    def run(number: int) -> Report:
         try:
             row = imports.open_import(helpline, path, name=f"{number}.jsonl", mapping={}, source="import", by=None)
             return imports.apply(row, path)

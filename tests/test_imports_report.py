@@ -8,7 +8,6 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.conftest import case_named
 from tests.importing import import_file
-from webapp.actions import imports
 from webapp.models import Annotation, Case, Import
 
 
@@ -58,7 +57,7 @@ def test_a_second_column_for_a_head_reaches_neither_labels_nor_metadata(helpline
 def test_of_very_many_unknown_labels_the_first_are_kept_and_the_others_counted(
     helpline, import_rows, monkeypatch
 ) -> None:
-    monkeypatch.setattr(imports, "MOST_UNKNOWN_KEPT", 2)
+    monkeypatch.setattr("webapp.casefiles.report.MOST_UNKNOWN_KEPT", 2)
     rows = [{"id": str(n), "text": "a", "priority": label} for n, label in enumerate(["x", "y", "z", "x", "w"])]
     report = import_rows(helpline, *rows)
     assert (report.as_json()["unknown_labels"], report.unknown_in_rest) == ({"priority": {"x": 2, "y": 1}}, 2)

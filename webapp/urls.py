@@ -27,6 +27,7 @@ urlpatterns = [
     path("imports/", imports.import_list, name="imports"),
     path("imports/<int:pk>/", imports.import_page, name="import"),
     path("imports/<int:pk>/confirm/", imports.confirm, name="confirm-import"),
+    path("exports/<slug:schema>/", imports.export, name="export"),
     path("models/", models.overview, name="models"),
     path("models/<slug:schema>/retrain/", models.retrain, name="retrain"),
     path("models/runs/<int:pk>/", models.run_page, name="run"),

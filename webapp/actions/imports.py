@@ -2,19 +2,21 @@
 
 A case is known by its source and external id. A row that is already there as it stands changes nothing; one with other
 labels adds an annotation; one with another text is reported and left out, since decisions were made on the old text.
+A task of a Label Studio export brings along what each of its annotators said.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -23,12 +25,15 @@ from django.db.models import F
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected, UniqueViolation
 
+from annotate import files
+from annotate.files import Said
 from ml import policy
 from ml.types import Example, Labels
-from webapp.actions import audit, flags, labels, outbox
+from webapp.actions import audit, flags, imported_answers, labels, outbox
 from webapp.casefiles import rows
-from webapp.casefiles.cleaning import clean
+from webapp.casefiles.cleaning import clean, moved
 from webapp.casefiles.columns import LONGEST, Columns, Fault, moment
+from webapp.casefiles.report import Report
 from webapp.errors import UnreadableFile
 from webapp.models import (
     Annotation,
@@ -50,68 +55,10 @@ from webapp.queries import schemas
 CHUNK = 500
 MOST_TRIES = 5  # At a chunk; each time that fails, another import wrote some of it
 MET_ANOTHER = (UniqueViolation.sqlstate, DeadlockDetected.sqlstate)
-MOST_FAULTS_KEPT = 1000
-MOST_UNKNOWN_KEPT = 200  # Different labels; a text in the wrong column would make one of each row
-LONGEST_KEPT = 1000  # Characters of a message
 LOOKED_AT = 1000  # Rows whose columns are looked at before the first is taken in
 DEFAULT_SOURCE = "import"
 
-
-@dataclass
-class Report:
-    """What an import found, for the page and the command."""
-
-    rows: int = 0
-    good: int = 0
-    new: int = 0
-    relabelled: int = 0
-    unchanged: int = 0
-    audited: int = 0
-    refused: int = 0  # Rows that were left out whole
-    columns: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)  # Of columns that were not found, or were left out
-    labelled: Counter[str] = field(default_factory=Counter)  # Head -> rows with an answer
-    unknown_labels: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    unknown_in_rest: int = 0  # Rows with other unknown labels than those that are kept
-    faults: list[dict[str, Any]] = field(default_factory=list)
-    faults_in_all: int = 0
-    faulty_rows: set[int] = field(default_factory=set)
-
-    @property
-    def faulty(self) -> int:
-        """Rows with at least one fault."""
-        return len(self.faulty_rows)
-
-    def add(self, fault: Fault) -> None:
-        """Keep a fault; of very many only the first are kept, and all are counted."""
-        self.faults_in_all += 1
-        self.faulty_rows.add(fault.row)
-        if len(self.faults) < MOST_FAULTS_KEPT:
-            message = fault.message[:LONGEST_KEPT]
-            self.faults.append({"row": fault.row, "field": fault.field[:LONGEST_KEPT], "message": message})
-        if fault.unknown is not None:
-            self._count_unknown(fault.field[:LONGEST_KEPT], fault.unknown[:LONGEST_KEPT])
-
-    def take_in(self, part: Report) -> None:
-        """Add what was found in one chunk."""
-        for name in ("good", "new", "relabelled", "unchanged", "audited", "refused"):
-            setattr(self, name, getattr(self, name) + getattr(part, name))
-        self.labelled.update(part.labelled)
-        for fault in part.faults:
-            self.add(Fault(**fault))
-
-    def _count_unknown(self, head: str, label: str) -> None:
-        is_full = sum(map(len, self.unknown_labels.values())) >= MOST_UNKNOWN_KEPT
-        if not is_full or label in self.unknown_labels.get(head, ()):
-            self.unknown_labels[head][label] += 1
-        else:
-            self.unknown_in_rest += 1
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that tables hold."""
-        found = {key: value for key, value in vars(self).items() if key != "faulty_rows"} | {"faulty": self.faulty}
-        found["unknown_labels"] = {head: dict(values) for head, values in self.unknown_labels.items()}
-        return found | {"labelled": dict(self.labelled)}
+Read: TypeAlias = tuple[int, Example, tuple[Said, ...]]  # The number of the row, the case, and what people said of it
 
 
 def open_import(
@@ -143,8 +90,8 @@ def unsaved(schema: Schema, *, name: str, mapping: dict[str, str], source: str) 
 def preview(row: Import, path: Path) -> Report:
     """Read the whole file and say what an import would find; nothing is written."""
     report = Report()
-    for _number, example in _read(row, path, report):
-        report.labelled.update(example.labels.keys())
+    for _number, example, said in _read(row, path, report):
+        report.labelled.update(example.labels.keys() | {head for one in said for head in one.labels})
     return report
 
 
@@ -171,7 +118,7 @@ def _finish(row: Import, report: Report, state: ImportState, failure: str = "") 
     audit.record(row.created_by, f"import {state.label}", f"import {row.pk}", new=report.new, refused=report.refused)
 
 
-def _read(row: Import, path: Path, report: Report) -> Iterator[tuple[int, Example]]:
+def _read(row: Import, path: Path, report: Report) -> Iterator[Read]:
     """Yield the good rows; count and report the rest."""
     columns = Columns(schemas.newest_version(row.schema).parsed, row.mapping)
     if seen := _columns_at_first(path):
@@ -190,9 +137,21 @@ def _read(row: Import, path: Path, report: Report) -> Iterator[tuple[int, Exampl
                 report.refused += 1
             else:
                 report.good += 1
-                yield found.number, example
+                yield found.number, example, _heard(columns, found, report)
     finally:
         report.warnings = columns.warnings()
+
+
+def _heard(columns: Columns, found: rows.Row, report: Report) -> tuple[Said, ...]:
+    """Read what people said of a row, if it is a task of an export; count and report what cannot be read."""
+    heard = []
+    text = columns.text_of(found.values or {})
+    for annotation in found.annotations:
+        said = files.read(columns.schema, clean(annotation), text)
+        heard.append(replace(said, labels=moved(columns.schema, said.labels, text)))
+        for problem in said.problems:
+            report.add(Fault(found.number, problem.head, problem.message, problem.unknown))
+    return tuple(heard)
 
 
 def _columns_at_first(path: Path) -> list[str]:
@@ -204,8 +163,8 @@ def _columns_at_first(path: Path) -> list[str]:
     return list(seen)
 
 
-def _chunks(examples: Iterable[tuple[int, Example]]) -> Iterator[list[tuple[int, Example]]]:
-    chunk: list[tuple[int, Example]] = []
+def _chunks(examples: Iterable[Read]) -> Iterator[list[Read]]:
+    chunk: list[Read] = []
     try:
         for item in examples:
             chunk.append(item)
@@ -241,7 +200,7 @@ class _Writer:
             )
         return self._annotator
 
-    def write(self, chunk: list[tuple[int, Example]]) -> None:
+    def write(self, chunk: list[Read]) -> None:
         """Write one chunk; once more where another import wrote the same cases meanwhile, which are known then."""
         whole = self.report
         for left in reversed(range(MOST_TRIES)):
@@ -257,31 +216,46 @@ class _Writer:
         whole.take_in(self.report)
         self.report = whole
 
-    def _write(self, chunk: list[tuple[int, Example]]) -> None:
+    def _write(self, chunk: list[Read]) -> None:
         """Write new cases, and new annotations of known ones."""
-        known = self._known([example for _, example in chunk])
+        known = self._known((example.source, example.id) for _, example, _ in chunk)
         said = self._said(known.values())
         new: dict[tuple[str, str], Example] = {}
         relabelled: list[tuple[Case, Labels]] = []
-        for number, example in chunk:
+        heard: dict[tuple[str, str], tuple[Said, ...]] = {}
+        for number, example, people in chunk:
             key = (example.source, example.id)
             case = known.get(key)
             if reason := self._why_refused(example, case, new.get(key)):
                 self.report.good -= 1
                 self.report.refused += 1
                 self.report.add(Fault(number, "id", f"id {example.id} {reason}; the row was left out"))
-            elif case is None and key not in new:
+                continue
+            heard[key] = (*heard.get(key, ()), *people)
+            if case is None and key not in new:
                 new[key] = example
             elif case is not None and any(said[case.pk].get(head) != answer for head, answer in example.labels.items()):
                 relabelled.append((case, example.labels))
             else:
                 self.report.unchanged += 1
-        created = self._create_cases(list(new.values()))
+        created = self._create_cases(list(new.values()), heard)
         self._annotate([(case, new[case.source, case.external_id].labels) for case in created])
         self._relabel(relabelled)
+        self._hear(heard, untouched=known.keys() - {_key(case) for case, _ in relabelled})
         self.report.new += len(created)
         self.report.relabelled += len(relabelled)
         self.report.audited += sum(case.is_audit for case in created)
+
+    def _hear(self, heard: dict[tuple[str, str], tuple[Said, ...]], *, untouched: AbstractSet[tuple[str, str]]) -> None:
+        """Store what people said of cases; those of `untouched` that it is news of were counted as unchanged so far."""
+        heard = {key: said for key, said in heard.items() if said}
+        for case in imported_answers.store(self._known(heard), heard, self.version):
+            self.report.labelled.update({head for said in heard[_key(case)] for head in said.labels})
+            imported_answers.settle(case, routing=self.policy.thresholds.keys())
+            self._decide(case)
+            if _key(case) in untouched:
+                self.report.unchanged -= 1
+                self.report.relabelled += 1
 
     def _why_refused(self, example: Example, case: Case | None, earlier: Example | None) -> str:
         """Say why a row contradicts what is known or what the file said before; the empty text if it does not."""
@@ -295,11 +269,12 @@ class _Writer:
             return "stands in this file twice, with other labels"
         return ""
 
-    def _known(self, examples: list[Example]) -> dict[tuple[str, str], Case]:
+    def _known(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Case]:
+        keys = set(keys)
         cases = Case.objects.select_related("schema").filter(
-            source__in={example.source for example in examples}, external_id__in={example.id for example in examples}
+            source__in={source for source, _ in keys}, external_id__in={name for _, name in keys}
         )
-        return {(case.source, case.external_id): case for case in cases}
+        return {_key(case): case for case in cases if _key(case) in keys}
 
     def _said(self, cases: Iterable[Case]) -> dict[int, Labels]:
         """Return what imports have said of each case so far."""
@@ -308,9 +283,10 @@ class _Writer:
             said[annotation.case_id] |= annotation.answers
         return said
 
-    def _create_cases(self, examples: list[Example]) -> list[Case]:
+    def _create_cases(self, examples: list[Example], heard: Mapping[tuple[str, str], tuple[Said, ...]]) -> list[Case]:
         conversations = self._conversations(examples)
-        cases = [self._case(example, conversations) for example in examples]
+        answered = {key for key, said in heard.items() if any(one.labels for one in said)}
+        cases = [self._case(example, conversations, answered) for example in examples]
         for case, example in zip(cases, examples, strict=True):
             if not case.is_audit and self.policy.thresholds.keys() <= example.labels.keys():
                 case.state = CaseState.DECIDED
@@ -320,7 +296,12 @@ class _Writer:
         )
         return created
 
-    def _case(self, example: Example, conversations: dict[tuple[str, str], Conversation]) -> Case:
+    def _case(
+        self,
+        example: Example,
+        conversations: dict[tuple[str, str], Conversation],
+        answered: AbstractSet[tuple[str, str]],
+    ) -> Case:
         is_audit = policy.is_audited(
             example.source, example.id, salt=self.row.schema.audit_salt, share=self.policy.audit_share
         )
@@ -333,7 +314,7 @@ class _Writer:
                 example.source,
                 example.conversation or example.id,
                 is_audit=is_audit,
-                has_labels=bool(example.labels),
+                has_labels=bool(example.labels) or (example.source, example.id) in answered,
             ),
             is_audit=is_audit,
             metadata=example.metadata,
@@ -368,13 +349,14 @@ class _Writer:
         locked = {case.pk: case for case in rows.order_by("pk")}  # As they are now: somebody may have acted meanwhile
         self._store([(locked[case.pk], answers) for case, answers in relabelled])
         for case in locked.values():
-            if not labels.resolve(case) and case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING):
+            if not labels.resolve(case):
                 self._decide(case)
 
     def _decide(self, case: Case) -> None:
         """Take a case for decided once every head that routes has a label, as one that comes with its labels is."""
         known = set(case.labels.values_list("head", flat=True))
-        if not case.is_audit and self.policy.thresholds.keys() <= known:
+        is_open = case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING)
+        if is_open and not case.is_audit and self.policy.thresholds.keys() <= known:
             Case.objects.filter(pk=case.pk).update(state=CaseState.DECIDED, revision=F("revision") + 1)
             flags.resolve_all(case)
             outbox.want_out([case])
@@ -393,6 +375,10 @@ class _Writer:
             )
             for case, answers in labelled
         )
+
+
+def _key(case: Case) -> tuple[str, str]:
+    return case.source, case.external_id
 
 
 def hash_of(text: str) -> str:

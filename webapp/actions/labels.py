@@ -1,8 +1,8 @@
 """Resolving labels: which answer stands for each head of a case.
 
 The rule, head by head: the newest review; else what the annotators agree on (one alone agrees with itself); else the
-newest answer of another system; else the newest import. Annotators who disagree leave the head without a label, and
-the case is reviewed.
+newest answer of another system; else the newest import, where the people whom it names agree. Annotators who disagree
+leave the head without a label, and the case is reviewed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ml.types import Answer
-from webapp.models import Annotation, Case, Label, Origin
+from webapp.models import Annotation, AnnotatorKind, Case, Label, Origin
 
 RULES = ((Origin.API, "system"), (Origin.IMPORT, "import"))
 
@@ -55,15 +55,25 @@ def _choose(said: Sequence[Annotation], head: str) -> tuple[str, Annotation] | N
     reviews = _of(said, Origin.REVIEW)
     if reviews:
         return "review", reviews[-1]
-    annotators = list({annotation.annotator_id: annotation for annotation in _of(said, Origin.LABEL_STUDIO)}.values())
+    annotators = _last_of_each(_of(said, Origin.LABEL_STUDIO))
     if annotators:
-        if any(annotation.answers[head] != annotators[0].answers[head] for annotation in annotators):
+        if not _agree(annotators, head):
             return None
         return ("agreement" if len(annotators) > 1 else "annotator"), annotators[-1]
     for origin, rule in RULES:
         if rows := _of(said, origin):
-            return rule, rows[-1]
+            named = [row for row in _last_of_each(rows) if row.annotator.kind == AnnotatorKind.PERSON]
+            return (rule, rows[-1]) if rows[-1] not in named or _agree(named, head) else None
     raise AssertionError(f"annotation {said[0].pk} has an origin that no rule knows: {said[0].origin}")
+
+
+def _last_of_each(rows: Iterable[Annotation]) -> list[Annotation]:
+    """Return what each annotator said last."""
+    return list({row.annotator_id: row for row in rows}.values())
+
+
+def _agree(rows: Sequence[Annotation], head: str) -> bool:
+    return all(row.answers[head] == rows[0].answers[head] for row in rows)
 
 
 def _of(said: Iterable[Annotation], origin: Origin) -> list[Annotation]:

@@ -144,6 +144,11 @@ class Columns:
         unfit = _unfit(number, fields, example)
         return (None if unfit else example), faults + unfit
 
+    def text_of(self, values: Mapping[str, Any]) -> str:
+        """Return the text of a row as it came: spans count its characters."""
+        texts = [value for column, value in values.items() if self.field_of(clean(column)) == "text"]
+        return next((value for value in texts if isinstance(value, str) and value), "")
+
     def _sorted(
         self, number: int, values: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, object], dict[str, Any], list[Fault]]:

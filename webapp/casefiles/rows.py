@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import ijson
 
+from annotate import files
 from webapp.casefiles import encoding
 from webapp.errors import UnreadableFile
 
@@ -34,11 +35,15 @@ KINDS = {  # As messages call them
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its number as an editor or spreadsheet shows it, and its values, or what is wrong with it."""
+    """One row: its number as an editor or spreadsheet shows it, and its values, or what is wrong with it.
+
+    A task of a Label Studio export has its data for values, and its annotations beside them.
+    """
 
     number: int
     values: dict[str, Any] | None
     problem: str = ""
+    annotations: tuple[Any, ...] = ()
 
 
 def read(path: Path, *, max_bytes: int) -> Iterator[Row]:
@@ -171,6 +176,8 @@ def _checked(number: int, values: object) -> Row:
         return Row(number, None, f"the row is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(values, dict):
         return Row(number, None, f"the row is {KINDS[type(values)]}; expected an object with named fields")
+    if files.is_task(values):
+        return Row(number, values["data"], annotations=tuple(values["annotations"]))
     return Row(number, values)
 
 

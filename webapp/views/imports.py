@@ -1,18 +1,18 @@
-"""Uploading files of cases."""
+"""Uploading files of cases, and taking them out again."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from webapp.actions import uploads
+from webapp.actions import exports, uploads
 from webapp.casefiles.rows import MAX_DEPTH, MAX_ROW_CHARACTERS, MAX_ROWS, MAX_TEXT_CHARACTERS
 from webapp.errors import CaseloopError
 from webapp.forms import ImportForm
-from webapp.models import Import, ImportState
+from webapp.models import Import, ImportState, Schema
 from webapp.roles import Role, allow, person_of
 
 
@@ -39,7 +39,8 @@ def import_list(request: HttpRequest) -> HttpResponse:
         "characters": f"{MAX_ROW_CHARACTERS:,}",
         "depth": MAX_DEPTH,
     }
-    context = {"form": form, "imports": rows, "limits": limits, "title": "Imports"}
+    schemas = Schema.objects.order_by("name")
+    context = {"form": form, "imports": rows, "limits": limits, "schemas": schemas, "title": "Imports"}
     return render(request, "imports.html", context, status=422 if form.errors else 200)
 
 
@@ -71,3 +72,14 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
         said = "This file is not kept any more; upload it again." if is_gone else "This file is imported already."
         messages.info(request, said)
     return redirect("import", pk=pk)
+
+
+@require_POST
+@allow(Role.ADMIN)  # type: ignore[arg-type]  # A stream is no HttpResponse to Django
+def export(request: HttpRequest, schema: str) -> StreamingHttpResponse:
+    """Send all cases of a schema with their annotations, as a Label Studio export."""
+    found = get_object_or_404(Schema, name=schema)
+    lines = exports.lines(found, by=person_of(request))
+    response = StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{found.name}.json"'
+    return response

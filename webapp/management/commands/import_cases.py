@@ -12,6 +12,7 @@ from ml.errors import InputError
 from webapp import tasks
 from webapp.actions import imports, schemas
 from webapp.casefiles.columns import parse_mapping
+from webapp.casefiles.report import Report
 from webapp.errors import CaseloopError
 from webapp.locks import only_one
 from webapp.models import Schema
@@ -22,7 +23,7 @@ SHOWN = 20
 class Command(BaseCommand):
     """Import a file of cases, and have them predicted."""
 
-    help = "Import cases from a JSONL, JSON or CSV file. A repeat of the same file changes nothing."
+    help = "Import cases from JSONL, JSON, CSV or a Label Studio export. A repeat of the same file changes nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the file, the schema, and how its columns are to be read."""
@@ -60,7 +61,7 @@ class Command(BaseCommand):
         if report.new:
             tasks.predict_cases.delay(schema.pk)
 
-    def _show(self, report: imports.Report) -> None:
+    def _show(self, report: Report) -> None:
         for warning in report.warnings:
             self.stderr.write(f"Warning: {warning}")
         for fault in report.faults[:SHOWN]:
