@@ -257,9 +257,20 @@ def _values(control: Element) -> set[str]:
 
 
 def _name(*keys: str) -> str:
-    """Name a control after its keys; different keys never give the same name, and none is that of a data key."""
+    """Name a control after its keys; different keys never give the same name, and none is that of a data key.
+
+    Nor does any read as a number or a boolean: Label Studio would take it for one, and refuse the configuration.
+    """
     name = ".".join(re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}~", key) for key in keys)
-    return f"{name}~" if name in (CASE_ID, TEXT) else name
+    return f"{name}~" if name in (CASE_ID, TEXT, "true", "false") or _is_number(name) else name
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown_names(labels: Sequence[Label]) -> dict[str, str]:
