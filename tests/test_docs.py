@@ -31,6 +31,12 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
+def test_every_test_that_a_document_names_exists() -> None:
+    tests = {name for path in ROOT.glob("tests/**/*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    for document in ROOT.glob("docs/*.md"):
+        assert set(re.findall(r"`(test_\w+)`", document.read_text())) <= tests, document.name
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in (README, (ROOT / "CONTRIBUTING.md").read_text()):
