@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0011_predicting_attempts'),
+        ('webapp', '0012_failures_of_sending'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
