@@ -1,5 +1,6 @@
-"""The links by which Caseloop signs people in to a real Label Studio."""
+"""The links by which Caseloop signs people in to a real Label Studio, and whom that lets in."""
 
+import json
 import time
 from collections.abc import Callable
 from uuid import uuid4
@@ -11,14 +12,23 @@ from django.core import signing
 from tests.engines import LabelStudio
 from webapp.engines import label_studio as label_studio_engine
 
+LIST = "caseloop-people.json"
 NOT_VALID = "This link is not valid any more. Open it again from Caseloop."
+
+NOT_ACTIVE = "This account is not active. Ask an admin of Caseloop."
+WHOAMI = "/api/current-user/whoami"
 
 pytestmark = pytest.mark.label_studio
 
 
+@pytest.fixture(autouse=True)
+def _let_in(label_studio: LabelStudio) -> None:
+    let_in(label_studio, "ann@example.org", "leaver@example.org")
+
+
 def test_a_link_from_caseloop_signs_a_person_in_to_the_page_that_it_names(label_studio: LabelStudio) -> None:
-    answer, cookies = follow(label_studio, sign(label_studio, next="/api/current-user/whoami"))
-    assert (answer.url.path, answer.json()["email"]) == ("/api/current-user/whoami", "ann@example.org")
+    answer, cookies = follow(label_studio, sign(label_studio, next=WHOAMI))
+    assert (answer.url.path, answer.json()["email"]) == (WHOAMI, "ann@example.org")
     assert "label_studio_session" in cookies
     assert not cookies & {"sessionid", "csrftoken"}  # Names that another server on this host may use
 
@@ -63,12 +73,49 @@ def test_a_person_whose_membership_was_ended_is_refused(label_studio: LabelStudi
         people = {user["email"]: user["id"] for user in api.get("/api/users/").json()}
         assert api.delete(f"/api/organizations/1/memberships/{people['leaver@example.org']}/").status_code == 204
     token = sign(label_studio, email="leaver@example.org")
-    assert refusal(label_studio, token) == (403, "This account is not active. Ask an admin of Caseloop.")
+    assert refusal(label_studio, token) == (403, NOT_ACTIVE)
+
+
+def test_somebody_whom_caseloop_does_not_name_is_refused(label_studio: LabelStudio) -> None:
+    assert refusal(label_studio, sign(label_studio, email="stranger@example.org")) == (403, NOT_ACTIVE)
+
+
+def test_whoever_is_not_named_any_more_is_out_at_once_and_in_again_when_they_are(label_studio: LabelStudio) -> None:
+    with browser(label_studio) as ann, browser(label_studio) as by_token:
+        enter(ann, label_studio)
+        key = ann.get("/api/current-user/token").json()["token"]
+        by_token.headers["Authorization"] = f"Token {key}"
+        assert (ann.get("/projects/").status_code, by_token.get(WHOAMI).status_code) == (200, 200)
+        let_in(label_studio, "leaver@example.org")
+        assert (ann.get(WHOAMI).status_code, by_token.get(WHOAMI).status_code) == (401, 401)
+        assert ann.get("/projects/").url.path == "/user/login/"
+        assert refusal(label_studio, sign(label_studio)) == (403, NOT_ACTIVE)
+        let_in(label_studio, "ann@example.org")
+        assert by_token.get(WHOAMI).status_code == 200
+        enter(ann, label_studio)
+
+
+def test_somebody_who_signed_up_by_an_invitation_is_out(label_studio: LabelStudio) -> None:
+    with admin(label_studio) as api, browser(label_studio) as stranger:
+        invitation = api.get("/api/invite").json()["invite_url"]
+        form = {"email": "stranger@example.org", "password": "a-long-password", "allow_newsletters": "false"}
+        page = stranger.post(invitation, data=form)
+        assert (page.status_code, page.text) == (403, NOT_ACTIVE)
+        assert stranger.get(WHOAMI).status_code == 401
+        sign_in = {"email": "stranger@example.org", "password": "a-long-password"}
+        assert stranger.post("/user/login/", data=sign_in).url.path == "/user/login/"
+
+
+def test_without_a_list_nobody_but_the_admin_is_in(label_studio: LabelStudio) -> None:
+    with browser(label_studio) as ann, admin(label_studio) as api:
+        enter(ann, label_studio)
+        (label_studio.data / LIST).unlink()
+        assert (ann.get("/projects/").status_code, api.get(WHOAMI).status_code) == (403, 200)
 
 
 def test_the_api_key_is_the_one_of_the_admin(label_studio: LabelStudio) -> None:
     with admin(label_studio) as api:
-        assert api.get("/api/current-user/whoami").json()["email"] == label_studio_engine.ADMIN_EMAIL
+        assert api.get(WHOAMI).json()["email"] == label_studio_engine.ADMIN_EMAIL
 
 
 # --- What the tests above say in words -------------------------------------------------------------------------------
@@ -78,6 +125,21 @@ def sign(server: LabelStudio, *, key: str = "", salt: str = "caseloop-bridge", *
     names = {"email": "ann@example.org", "first_name": "Ann", "last_name": "Otter"}
     person = {**names, "next": "/", "jti": uuid4().hex, **changes}
     return signing.dumps(person, key=key or server.bridge_secret, salt=salt)
+
+
+def browser(server: LabelStudio) -> httpx.Client:
+    return httpx.Client(base_url=server.url, follow_redirects=True)
+
+
+def enter(ann: httpx.Client, server: LabelStudio) -> None:
+    found = ann.get("/bridge/", params={"bridge": sign(server, next=WHOAMI)})
+    assert found.json()["email"] == "ann@example.org"
+
+
+def let_in(server: LabelStudio, *emails: str) -> None:
+    draft = server.data / "draft"
+    draft.write_text(json.dumps(emails))
+    draft.replace(server.data / LIST)
 
 
 def follow(server: LabelStudio, token: str) -> tuple[httpx.Response, set[str]]:

@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 from webapp import demo
+from webapp.actions import people
 from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Run, SavedView
 from webapp.roles import EVERYONE, STAFF, Role
 from webapp.urls import urlpatterns
@@ -45,6 +46,9 @@ REACH = {
     "cancel-run": (M,),
     "version": STAFF,
     "promote": (M,),
+    "people": (M,),
+    "deactivate": (M,),
+    "reactivate": (M,),
     "label-studio-webhook": OPEN,
 }
 IDS = ("made", "real")
@@ -59,6 +63,8 @@ POSTED = {
     "retrain",
     "cancel-run",
     "promote",
+    "deactivate",
+    "reactivate",
     "sign-out",
     "examine-label-studio",
     "label-studio-webhook",
@@ -78,11 +84,12 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     )
     run = Run.objects.create(schema=helpline, schema_version=helpline.versions.get())
     numbers = {"case": case.pk, "hold": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
-    numbers |= {"run": run.pk, "cancel-run": run.pk}
+    other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
+    numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
     LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)
     client = signed_in(role) if role else Client()
     if role:
-        numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(), name="mine").pk
+        numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(username=role), name="mine").pk
     for pattern in sorted(urlpatterns, key=lambda pattern: pattern.name == "sign-out"):  # Last: it ends the session
         path = _address(pattern, numbers.get(str(pattern.name), Import.objects.get().pk))
         answer = client.post(path) if pattern.name in POSTED else client.get(path)

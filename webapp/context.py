@@ -16,6 +16,7 @@ PLACES = (  # Address name, words, roles
     ("queue", "Queue", STAFF),
     ("imports", "Imports", (Role.ADMIN,)),
     ("models", "Models", STAFF),
+    ("people", "People", (Role.ADMIN,)),
     ("status", "Status", STAFF),
 )
 

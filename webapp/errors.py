@@ -8,6 +8,7 @@ CaseloopError
 ├── NotRegistrable      a model folder cannot be registered as a version
 ├── NotSettable         values are not a policy of the schema
 ├── NotAddable          a person cannot be added as asked
+├── NotDeactivatable    a person cannot be deactivated
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
@@ -43,6 +44,10 @@ class NotSettable(CaseloopError):
 
 class NotAddable(CaseloopError):
     """A person cannot be added as asked."""
+
+
+class NotDeactivatable(CaseloopError):
+    """A person cannot be deactivated."""
 
 
 class NotSavable(CaseloopError):

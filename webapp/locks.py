@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connection
+from django.db import connection, transaction
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def only_one(name: str) -> Iterator[bool]:
 
     The lock belongs to the connection: a process that dies gives it back.
     """
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    key = _key(name)
     with connection.cursor() as cursor:
         cursor.execute("select pg_try_advisory_lock(%s)", [key])
         (is_held,) = cursor.fetchone()
@@ -25,3 +25,16 @@ def only_one(name: str) -> Iterator[bool]:
         if is_held:
             with connection.cursor() as cursor:
                 cursor.execute("select pg_advisory_unlock(%s)", [key])
+
+
+@contextmanager
+def in_turn(name: str) -> Iterator[None]:
+    """Wait until nobody holds the lock of that name, and hold it until the transaction ends."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(%s)", [_key(name)])
+        yield
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

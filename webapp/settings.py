@@ -103,7 +103,7 @@ CELERY_TASK_ROUTES = {
     # Beside predictions and imports, which may take minutes
     **{
         f"webapp.tasks.{name}": {"queue": "errands"}
-        for name in ("reap_runs", "sweep", "deliver_outbox", "poll_label_studio")
+        for name in ("reap_runs", "sweep", "deliver_outbox", "poll_label_studio", "link_annotator")
     },
 }
 CELERY_TASK_ACKS_LATE = True  # Every task may be delivered twice; one lost with its worker is delivered again
@@ -128,6 +128,7 @@ LABEL_STUDIO_API_KEY = given("LABEL_STUDIO_API_KEY")
 LABEL_STUDIO_TIMEOUT_SECONDS = 30  # Of one request; an import of 500 tasks takes two
 LABEL_STUDIO_WEBHOOK_SECRET = required("LABEL_STUDIO_WEBHOOK_SECRET") if LABEL_STUDIO_URL else ""
 LABEL_STUDIO_BRIDGE_SECRET = given("LABEL_STUDIO_BRIDGE_SECRET")
+LABEL_STUDIO_PEOPLE = VAR_DIR / "label-studio" / "caseloop-people.json"  # Whom the embedded one lets in
 
 MODELS_DIR = VAR_DIR / "models"
 IMPORTS_DIR = VAR_DIR / "imports"

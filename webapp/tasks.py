@@ -61,9 +61,10 @@ def deliver_outbox() -> None:
 
 @shared_task
 def poll_label_studio() -> None:
-    """Fetch what annotators did since the last time."""
-    from webapp.actions import label_studio
+    """Fetch what annotators did since the last time; first, say again who they are."""
+    from webapp.actions import access, label_studio
 
+    access.tell()
     label_studio.poll_all()
 
 
@@ -73,6 +74,14 @@ def examine_label_studio(checkup_id: int) -> None:
     from webapp.actions import doctor
 
     doctor.carry_out(checkup_id)
+
+
+@shared_task
+def link_annotator(user_id: int) -> None:
+    """Make an annotator known in Label Studio."""
+    from webapp.actions import linking
+
+    linking.link(user_id)
 
 
 @shared_task

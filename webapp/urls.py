@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from webapp.views import cases, health, home, imports, models, queue, webhooks
+from webapp.views import cases, health, home, imports, models, people, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -34,5 +34,8 @@ urlpatterns = [
     path("models/runs/<int:pk>/cancel/", models.cancel, name="cancel-run"),
     path("models/versions/<int:pk>/", models.version_page, name="version"),
     path("models/versions/<int:pk>/promote/", models.promote, name="promote"),
+    path("people/", people.people_list, name="people"),
+    path("people/<int:pk>/deactivate/", people.deactivate, name="deactivate"),
+    path("people/<int:pk>/reactivate/", people.reactivate, name="reactivate"),
     path("webhooks/label-studio/", webhooks.label_studio, name="label-studio-webhook"),
 ]

@@ -133,7 +133,7 @@ def _label_two_cases(stack: Stack, page: Page, screenshots: Path) -> list[int]:
     (project,) = stack.rows("select project from webapp_labelstudioproject")
     page.goto(f"{stack.url}/label/")
     page.screenshot(path=screenshots / "label.png")
-    page.locator("section", has_text="Child helpline").locator("text=Open in Label Studio").click()
+    page.locator("section", has_text="Child helpline").locator("text=Your next case").click()
     page.wait_for_url(re.compile(r"/projects/\d+/data"))
     prefilled = stack.rows(
         "select t.task, c.id, p.heads from webapp_labelstudiotask t join webapp_case c on c.id = t.case_id "

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -18,7 +20,7 @@ from ml.types import Labels, Prediction
 from tests.conftest import helpline_prediction, predict, trained_version
 from tests.engines import NOBODY_LISTENS
 from webapp.actions import label_studio as sync
-from webapp.actions import promotions
+from webapp.actions import people, promotions
 from webapp.locks import only_one
 from webapp.models import (
     Case,
@@ -153,6 +155,24 @@ def somebody_else(browser: httpx.Client) -> int:
 
 def labels_of(case: Case) -> Labels:
     return dict(case.labels.values_list("head", "answer"))
+
+
+@pytest.fixture
+def embedded(label_studio: Any, settings: Any) -> None:
+    """The Label Studio as the one that Caseloop runs, and says of who is let in."""
+    settings.LABEL_STUDIO_IS_EMBEDDED = True
+    settings.LABEL_STUDIO_BRIDGE_SECRET = label_studio.bridge_secret
+    settings.LABEL_STUDIO_PEOPLE = label_studio.data / "caseloop-people.json"
+
+
+@contextmanager
+def in_label_studio(user: User, path: str = "/projects/") -> Iterator[httpx.Client]:
+    """What the browser of one of our people asks, who came there by our link."""
+    link = urlsplit(people.label_studio_link(user, path))
+    with httpx.Client(base_url=f"{link.scheme}://{link.netloc}", timeout=60, follow_redirects=True) as http:
+        page = http.get(f"{link.path}?{link.query}")
+        assert (page.status_code, page.url.path) == (200, path)
+        yield http
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from webapp import tasks
+from webapp.actions import access, audit
 from webapp.engines.label_studio import ADMIN_EMAIL
-from webapp.errors import NotAddable
-from webapp.models import Annotator, AnnotatorKind
+from webapp.errors import NotAddable, NotDeactivatable
+from webapp.models import Annotator, AnnotatorKind, Case, LabelStudioTask
 from webapp.roles import Role
 
 
@@ -46,33 +48,77 @@ def create(username: str, *, email: str, password: str, role: Role) -> User:
 
 def annotator_of(user: User) -> Annotator:
     """Return the annotator that stands for a person of ours."""
-    name = user.get_full_name() or user.get_username()
-    return Annotator.objects.get_or_create(user=user, defaults={"kind": AnnotatorKind.PERSON, "name": name})[0]
+    defaults = {"kind": AnnotatorKind.PERSON, "name": _name(user)}
+    return Annotator.objects.get_or_create(user=user, defaults=defaults)[0]
 
 
-def annotator_from_label_studio(label_studio_user: int, email: str | None) -> Annotator:
-    """Return the annotator behind a Label Studio user: the person of ours with that email, where there is one."""
-    known = Annotator.objects.filter(label_studio_user=label_studio_user).first()
-    if known is not None:
-        return known
-    user = User.objects.filter(email__iexact=email).first() if email else None
+def annotator_from_label_studio(number: int, email: str | None) -> Annotator:
+    """Return the annotator behind a Label Studio user: the person of ours with that email, where there is one.
+
+    The address decides, for a Label Studio that was set up anew gives the same numbers to others. Where nobody knows
+    the address any more, whoever had the number last did it.
+    """
+    if not email:
+        name = f"Label Studio user {number}"
+        defaults = {"kind": AnnotatorKind.PERSON, "name": name}
+        return Annotator.objects.get_or_create(label_studio_user=number, defaults=defaults)[0]
+    user = User.objects.filter(email__iexact=email).first()
+    outsider = Annotator.objects.filter(kind=AnnotatorKind.PERSON, user=None, name__iexact=email).first()
     if user is None:
-        name = email or f"Label Studio user {label_studio_user}"
-        return Annotator.objects.create(kind=AnnotatorKind.PERSON, name=name, label_studio_user=label_studio_user)
-    annotator = annotator_of(user)
-    annotator.label_studio_user = label_studio_user
-    annotator.save(update_fields=["label_studio_user"])
+        return number_in_label_studio(
+            outsider or Annotator.objects.create(kind=AnnotatorKind.PERSON, name=email), number
+        )
+    if outsider is not None and not Annotator.objects.filter(user=user).exists():
+        outsider.user, outsider.name = user, _name(user)  # Was there before we knew them
+        outsider.save(update_fields=["user", "name"])
+    return number_in_label_studio(annotator_of(user), number)
+
+
+def number_in_label_studio(annotator: Annotator, number: int) -> Annotator:
+    """Note which Label Studio user an annotator is, and nobody else."""
+    if annotator.label_studio_user != number:
+        Annotator.objects.filter(label_studio_user=number).update(label_studio_user=None)
+        annotator.label_studio_user = number
+        annotator.save(update_fields=["label_studio_user"])
     return annotator
+
+
+@transaction.atomic
+def deactivate(user: User, *, by: User | None) -> None:
+    """End a person's access, with us and in the embedded Label Studio, and give back what they held.
+
+    Raises:
+        NotDeactivatable: they are the one who asks.
+    """
+    if user == by:
+        raise NotDeactivatable("You cannot deactivate yourself; another admin can.")
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    Case.objects.filter(held_by=user).update(held_by=None, held_until=None)
+    LabelStudioTask.objects.filter(opened_by=user).update(opened_by=None, opened_until=None)
+    audit.record(by, "person deactivated", f"person {user.pk}")
+    transaction.on_commit(access.tell)
+
+
+@transaction.atomic
+def reactivate(user: User, *, by: User | None) -> None:
+    """Let a person in again."""
+    User.objects.filter(pk=user.pk).update(is_active=True)
+    audit.record(by, "person reactivated", f"person {user.pk}")
+    transaction.on_commit(access.tell)
 
 
 def label_studio_link(user: User, path: str) -> str:
     """Return where a person reaches a path of Label Studio: for the embedded one, a link that signs them in.
 
-    The link works once and for a minute; `label_studio_ext/bridge.py` is the other end of it.
+    The link works once and for a minute; `label_studio_ext/bridge.py` is the other end of it. On first use a worker
+    makes them known there, so that what they do is theirs from the beginning.
     """
+    if annotator_of(user).label_studio_user is None:
+        tasks.link_annotator.delay(user.pk)
     address = settings.LABEL_STUDIO_URL.rstrip("/")
     if not settings.LABEL_STUDIO_IS_EMBEDDED:
         return str(address + path)
+    access.tell()  # Somebody who was added a moment ago
     person = {
         "email": user.email,
         "first_name": user.first_name or user.get_username(),
@@ -82,3 +128,7 @@ def label_studio_link(user: User, path: str) -> str:
     }
     token = signing.dumps(person, key=settings.LABEL_STUDIO_BRIDGE_SECRET, salt="caseloop-bridge")
     return f"{address}/bridge/?{urlencode({'bridge': token})}"
+
+
+def _name(user: User) -> str:
+    return user.get_full_name() or user.get_username()

@@ -14,7 +14,7 @@ from django.db.models import Q
 from ml.answers import Problem
 from ml.policy import FlagKind, Reason
 from ml.types import Labels
-from webapp.actions import flags, labels, outbox
+from webapp.actions import flags, labelling, labels, outbox
 from webapp.models import Annotation, Annotator, Case, CaseState, Origin, Prediction, SchemaVersion
 from webapp.queries import schemas
 
@@ -64,6 +64,7 @@ def record(case: Case, submission: Submission) -> Annotation | None:
             routing = schemas.policy(case.schema).parsed.thresholds.keys()
             submission = replace(submission, problems=[*submission.problems, *_unanswered(submission, routing)])
             annotation = store(case, submission)
+            labelling.let_go(case, submission.annotator)
             settle(case, _doubts(case, submission), routing=routing)
     except IntegrityError:
         if submission.external is None or not is_stored(submission.external, is_deletion=submission.is_deletion):

@@ -9,27 +9,35 @@ import time
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_user_model, logout
 from django.core import signing
 from django.http import HttpResponseForbidden
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
+from label_studio_ext import people
 from organizations.models import Organization
 from users.functions import login
 
 SALT = "caseloop-bridge"
 MAX_AGE_SECONDS = 60
+NOT_ACTIVE = "This account is not active. Ask an admin of Caseloop."
 
 
 class BridgeMiddleware:
-    """Answer /bridge/, and pass every other request on."""
+    """Answer /bridge/, and pass on every other request of those whom Caseloop lets in."""
 
     def __init__(self, get_response):
         self.get_response = get_response
 
     def __call__(self, request):
+        people.addresses()  # Before a token is looked at: whoever was shut out is inactive from now on
         if request.path == "/bridge/" and request.method == "GET":
             return enter(request)
+        is_page = not request.path.startswith("/static/")
+        if is_page and request.user.is_authenticated and not people.is_let_in(request.user):
+            people.shut_out(request.user)
+            logout(request)
+            return HttpResponseForbidden(NOT_ACTIVE)
         return self.get_response(request)
 
 
@@ -44,7 +52,7 @@ def enter(request):
         return HttpResponseForbidden("This link was used before. Open it again from Caseloop.")
     user = find_or_create_user(person)
     if user is None:
-        return HttpResponseForbidden("This account is not active. Ask an admin of Caseloop.")
+        return HttpResponseForbidden(NOT_ACTIVE)
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return redirect(safe_path(person["next"], request.get_host()))
 
@@ -75,7 +83,7 @@ def find_or_create_user(person):
     names = {name: person[name] for name in ("first_name", "last_name")}
     user, is_new = get_user_model().objects.get_or_create(email=email, defaults={"username": email, **names})
     organization = Organization.objects.get()
-    if not user.is_active or organization.has_deleted(user):
+    if not user.is_active or not people.is_let_in(user) or organization.has_deleted(user):
         return None
     if is_new:
         user.set_unusable_password()

@@ -42,6 +42,9 @@ class LabelStudioTask(models.Model):
     version = models.ForeignKey("webapp.ModelVersion", on_delete=models.PROTECT, null=True)  # Whose answers are shown
     sent_at = models.DateTimeField(auto_now_add=True)
     withdrawn_at = models.DateTimeField(null=True)
+    # Whom we took to it last; until then nobody else is
+    opened_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    opened_until = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return f"task {self.task} for case {self.case_id}"

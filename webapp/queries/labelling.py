@@ -4,34 +4,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import User
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from webapp.models import Annotation, Case, CaseState, LabelStudioProject, Origin, Schema
+from webapp.models import Annotation, Case, CaseState, LabelStudioTask, Origin, Schema
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The work of one schema."""
+class Work:
+    """The work of one schema for one annotator, in cases."""
 
     schema: Schema
-    project: int | None  # None until the first case was sent
+    is_there: bool  # Whether Label Studio has any that they may answer
     waiting: int
     done_today: int
+    done: int
 
 
-def waiting(user: AbstractBaseUser | AnonymousUser) -> list[Waiting]:
-    """Return, schema by schema, how many cases wait, and how many this person answered today."""
-    projects = dict(LabelStudioProject.objects.values_list("schema", "project"))
+def work(user: User) -> list[Work]:
+    """Return, schema by schema, how many cases wait for this person, and how many they have answered."""
+    answered = Annotation.objects.filter(
+        annotator__user=user, origin=Origin.LABEL_STUDIO, superseded_by=None, is_skip=False, is_deletion=False
+    )
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    mine = Annotation.objects.filter(origin=Origin.LABEL_STUDIO, created_at__gte=today, superseded_by=None)
-    mine = mine.filter(annotator__user=user) if isinstance(user, User) else mine.none()
-    return [
-        Waiting(
-            schema=schema,
-            project=projects.get(schema.pk),
-            waiting=Case.objects.filter(schema=schema, state=CaseState.LABELLING).count(),
-            done_today=mine.filter(case__schema=schema).count(),
+    found = []
+    for schema in Schema.objects.order_by("-name"):
+        mine = answered.filter(case__schema=schema)
+        found.append(
+            Work(
+                schema=schema,
+                is_there=tasks_for(user).filter(project__schema=schema).exists(),
+                waiting=cases_for(user).filter(schema=schema).count(),
+                done_today=mine.filter(created_at__gte=today).values("case").distinct().count(),
+                done=mine.values("case").distinct().count(),
+            )
         )
-        for schema in Schema.objects.order_by("-name")
-    ]
+    return found
+
+
+def tasks_for(user: User) -> QuerySet[LabelStudioTask]:
+    """Return the tasks in Label Studio of the cases that wait for this person."""
+    return LabelStudioTask.objects.filter(withdrawn_at=None, case__in=cases_for(user))
+
+
+def cases_for(user: User) -> QuerySet[Case]:
+    """Return the cases that are with annotators, but for those that this one answered or skipped."""
+    theirs = Annotation.objects.filter(
+        case=OuterRef("pk"), annotator__user=user, origin=Origin.LABEL_STUDIO, superseded_by=None, is_deletion=False
+    )
+    return Case.objects.filter(~Exists(theirs), state=CaseState.LABELLING)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
+from webapp.actions import labelling as next_cases
 from webapp.actions import people
 from webapp.models import LabelStudioProject
 from webapp.queries import labelling, loop
@@ -26,15 +28,25 @@ def home(request: HttpRequest) -> HttpResponse:
 @allow(Role.ANNOTATOR)
 def label(request: HttpRequest) -> HttpResponse:
     """Show an annotator what waits in Label Studio, and what they did."""
-    return render(request, "label.html", {"work": labelling.waiting(request.user), "title": "Label"})
+    context = {
+        "work": labelling.work(person_of(request)),
+        "is_embedded": settings.LABEL_STUDIO_IS_EMBEDDED,
+        "title": "Label",
+    }
+    return render(request, "label.html", context)
 
 
 @require_GET
 @allow(Role.ANNOTATOR)
 def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
-    """Take an annotator into the Label Studio project of a schema, signed in."""
+    """Take an annotator to their next case in Label Studio, signed in where it is the embedded one."""
     project = get_object_or_404(LabelStudioProject, schema__name=schema)
-    return redirect(people.label_studio_link(person_of(request), f"/projects/{project.project}/data"))
+    task = next_cases.take_next(person_of(request), project)
+    if task is None:
+        messages.info(request, "No case waits for you at the moment.")
+        return redirect("label")
+    path = f"/projects/{project.project}/data?task={task.task}"
+    return redirect(people.label_studio_link(person_of(request), path))
 
 
 @require_GET

@@ -1,0 +1,37 @@
+"""Which case an annotator is taken to next. The database decides between two who want the same one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from webapp.models import Annotator, Case, LabelStudioProject, LabelStudioTask
+from webapp.queries import labelling
+
+
+@transaction.atomic
+def take_next(user: User, project: LabelStudioProject) -> LabelStudioTask | None:
+    """Return the task of the case that this person has open, or of the one that matters most and nobody else has.
+
+    It is theirs for LEASE_MINUTES, or until they have answered. None if nothing waits for them.
+    """
+    now = timezone.now()
+    mine = labelling.tasks_for(user).filter(project=project).select_for_update(skip_locked=True, of=("self",))
+    begun = mine.filter(opened_by=user, opened_until__gt=now).order_by("-opened_until")
+    free = mine.exclude(opened_by__isnull=False, opened_until__gt=now).order_by("-case__rank", "case_id")
+    task = begun.first() or free.first()
+    if task is not None:
+        task.opened_by, task.opened_until = user, now + timedelta(minutes=settings.LEASE_MINUTES)
+        task.save(update_fields=["opened_by", "opened_until"])
+    return task
+
+
+def let_go(case: Case, annotator: Annotator) -> None:
+    """Let others have a case that this annotator has answered or skipped."""
+    if annotator.user_id is not None:
+        mine = LabelStudioTask.objects.filter(case=case, opened_by=annotator.user_id)
+        mine.update(opened_by=None, opened_until=None)

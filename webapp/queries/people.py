@@ -1,0 +1,29 @@
+"""Who may do what here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+
+from webapp.roles import Role, roles_of
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person of ours."""
+
+    user: User
+    roles: tuple[str, ...]
+    is_linked: bool  # To a user of Label Studio
+
+
+def everybody() -> list[Person]:
+    """Return all people by name, those who are deactivated last."""
+    users = User.objects.select_related("annotator").prefetch_related("groups").order_by("-is_active", "username")
+    return [Person(user, tuple(role for role in Role if role in roles_of(user)), _is_linked(user)) for user in users]
+
+
+def _is_linked(user: User) -> bool:
+    annotator = getattr(user, "annotator", None)
+    return annotator is not None and annotator.label_studio_user is not None
