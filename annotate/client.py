@@ -176,6 +176,10 @@ class Client:
             found.update(zip(case_ids, stored.task_ids, strict=True))  # Ids come back in the order sent
         return found
 
+    def ask_several(self, task: int, people: int) -> None:
+        """Have a task served until so many people have answered it."""
+        self._json("PATCH", f"api/tasks/{task}/", json={"overlap": people})
+
     def withdraw(self, project: int, case_ids: Sequence[str], *, keep_annotated: bool = True) -> Withdrawn:
         """Delete the tasks of cases; where `keep_annotated`, not those that somebody has annotated, skipped or begun.
 

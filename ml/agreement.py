@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
 from ml import metrics
+from ml.disagreement import equal, masi, overlapping
 from ml.schema import Head, Kind
 from ml.types import Answer
 
@@ -112,18 +113,6 @@ def alpha(
     return _with_interval(len(paired), lambda rows: _alpha(counts[rows], level), rng)
 
 
-def masi(one: frozenset[Any], other: frozenset[Any]) -> float:
-    """Return how far two sets are apart: 0 where they are the same, 1 where they share nothing.
-
-    Source: Passonneau (2006), Measuring Agreement on Set-valued Items (MASI) for Semantic and Pragmatic Annotation.
-    """
-    if one == other:
-        return 0.0
-    shared = one & other
-    likeness = 2 / 3 if one <= other or other <= one else 1 / 3
-    return 1.0 - likeness * len(shared) / len(one | other)
-
-
 def span_f1(
     cases: Sequence[Sequence[frozenset[Any]]], rng: np.random.Generator, *, is_partial: bool = False
 ) -> Agreement:
@@ -137,7 +126,7 @@ def span_f1(
     Source: Hripcsak and Rothschild (2005), Agreement, the F-Measure, and Reliability in Information Retrieval.
     """
     paired = [case for case in cases if len(case) > 1]
-    count = _overlapping if is_partial else _equal
+    count = overlapping if is_partial else equal
     sums = [[(count(a, b), len(a) + len(b)) for a, b in combinations(case, 2)] for case in paired]
     found = np.array([np.sum(pairs, axis=0) for pairs in sums], dtype=np.int64).reshape(-1, 2)
 
@@ -205,16 +194,3 @@ def _by_criterion(case: Sequence[frozenset[Any]]) -> dict[str, list[bool | None]
         for key, mark in answer:
             found.setdefault(key, []).append(mark)
     return found
-
-
-def _equal(one: frozenset[Any], other: frozenset[Any]) -> int:
-    return 2 * len(one & other)
-
-
-def _overlapping(one: frozenset[Any], other: frozenset[Any]) -> int:
-    """Count on both sides the spans that one of the same label on the other side overlaps."""
-    return sum(any(_overlap(a, b) for b in other) for a in one) + sum(any(_overlap(a, b) for a in one) for b in other)
-
-
-def _overlap(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
-    return one[2] == other[2] and one[0] < other[1] and other[0] < one[1]

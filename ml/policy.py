@@ -59,6 +59,9 @@ class Policy:
     `thresholds` names the heads that route, with the confidence from which an answer is accepted without a person.
     `mistake_cost` is the cost of a wrong answer of a head, 1 where it is not given; `missed_urgent_cost` stands in its
     place where the urgent end is true and something else was answered. Harm doubles every `doubling_hours` of waiting.
+    `overlap_share` of the cases that go to annotators goes to `overlap_annotators` of them, each by themselves. Where
+    they are farther apart on a head than `disagreement_limits` says (`ml.disagreement`), the case is reviewed; heads
+    that route have the limit 0 unless it is given, and others have none.
     """
 
     thresholds: Mapping[str, float]
@@ -67,6 +70,9 @@ class Policy:
     mistake_cost: Mapping[str, float] = field(default_factory=dict)
     missed_urgent_cost: float = 10.0
     doubling_hours: float = 24.0
+    overlap_share: float = 0.0
+    overlap_annotators: int = 2
+    disagreement_limits: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that tables hold."""
@@ -173,6 +179,11 @@ def rank(harm: float, received_at: datetime, *, doubling_hours: float) -> float:
 def is_audited(source: str, external_id: str, *, salt: str, share: float) -> bool:
     """Draw a share of all cases by a salted hash, so that nobody can tell or steer which."""
     return _fraction(salt, source, external_id) < share
+
+
+def annotators_wanted(policy: Policy, source: str, external_id: str, *, salt: str) -> int:
+    """Return how many annotators answer a case, by a draw that tells nothing of the one for the audit."""
+    return policy.overlap_annotators if _fraction(salt, "overlap", source, external_id) < policy.overlap_share else 1
 
 
 def side_of(source: str, external_id: str, *, is_audit: bool, has_labels: bool) -> Side:

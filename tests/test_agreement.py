@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from ml import agreement
+from ml import agreement, disagreement
 from ml.agreement import Agreement
 from ml.schema import Criterion, Group, Head, Kind, Label
 from tests import tiny
@@ -104,7 +104,7 @@ def test_alpha_of_one_answer_only_is_undefined() -> None:
 )
 def test_sets_are_apart_as_passonneau_says(one: str, other: str, distance: float) -> None:
     sets = frozenset(one), frozenset(other)
-    assert agreement.masi(*sets) == agreement.masi(*reversed(sets)) == pytest.approx(distance)
+    assert disagreement.masi(*sets) == disagreement.masi(*reversed(sets)) == pytest.approx(distance)
 
 
 def test_sets_that_agree_in_part_count_in_part() -> None:

@@ -169,7 +169,7 @@ def test_labels_that_are_resolved_again_are_the_same(case, say) -> None:
     say("Otieno", ANSWERS | {"priority": "3"}, id=2)
     before = labels_of(case)
     Label.objects.all().delete()
-    assert labels.resolve(case) == ["priority"]
+    assert list(labels.resolve(case)) == ["priority"]
     assert labels_of(case) == before
 
 

@@ -15,10 +15,11 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
     values = json.loads("\n".join(run("set_policy", "helpline")[0]))
     assert values == schemas.policy(helpline).parsed.as_json()
     values["thresholds"]["priority"] = 0.9
+    values |= {"overlap_share": 0.2, "overlap_annotators": 3, "disagreement_limits": {"entities": 0.4}}
     (tmp_path / "policy.json").write_text(json.dumps(values))
     out, _ = run("set_policy", "helpline", tmp_path / "policy.json", "--reason", "fewer mistakes")
     row = schemas.policy(helpline)
-    assert (row.parsed.thresholds["priority"], row.reason) == (0.9, "fewer mistakes")
+    assert (row.parsed.as_json(), row.reason) == (values, "fewer mistakes")
     assert out == [f"Policy {row.pk} of Child helpline calls is in force."]
 
 
@@ -35,6 +36,10 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
         ('{"audit_share": "some"}', "audit_share is 'some'; expected a number from 0 to 1"),
         ('{"audit_share": true}', "audit_share is True; expected a number from 0 to 1"),
         ('{"doubling_hours": 0}', "doubling_hours is 0; expected a number of at least 0.01"),
+        ('{"overlap_share": 2}', "overlap_share is 2; expected a number from 0 to 1"),
+        ('{"overlap_annotators": 1}', "overlap_annotators is 1; expected a whole number from 2 to 9"),
+        ('{"overlap_annotators": 2.5}', "overlap_annotators is 2.5; expected a whole number from 2 to 9"),
+        ('{"disagreement_limits": {"colour": 0.1}}', "disagreement_limits.colour is not a head of helpline"),
         ('{"missed_urgent_cost": NaN}', "missed_urgent_cost is nan; expected a number of at least 0"),
     ],
 )

@@ -154,6 +154,8 @@ def push_cases(label_studio: client.Client, project: LabelStudioProject, cases: 
             refused |= push_cases(label_studio, project, [case])
         return refused
     for case in cases:
+        if case.annotators_wanted > 1:
+            label_studio.ask_several(tasks[str(case.pk)], case.annotators_wanted)
         LabelStudioTask.objects.update_or_create(
             case=case,
             defaults={

@@ -150,9 +150,20 @@ def _route(
         case.rank = policy.rank(decision.harm, case.received_at, doubling_hours=rules.doubling_hours)
         if case.state in OPEN_STATES:
             reasons[case.pk] = [_explained(reason, row, found) for reason in decision.reasons]
-            case.state = CaseState.REVIEW if case.pk in kept else STATE_OF[decision.destination]
+            before, case.state = case.state, CaseState.REVIEW if case.pk in kept else STATE_OF[decision.destination]
+            if case.state == CaseState.LABELLING != before:
+                salt = row.version.schema.audit_salt
+                case.annotators_wanted = policy.annotators_wanted(rules, case.source, case.external_id, salt=salt)
         case.predicting_until, case.predicting_attempts = None, 0
-    changed = ["current_prediction", "harm", "rank", "state", "predicting_until", "predicting_attempts"]
+    changed = [
+        "current_prediction",
+        "harm",
+        "rank",
+        "state",
+        "annotators_wanted",
+        "predicting_until",
+        "predicting_attempts",
+    ]
     Case.objects.bulk_update(locked.values(), changed, batch_size=200)
     flags.replace_by_model(reasons)
     outbox.want_in(case for case in locked.values() if case.state == CaseState.LABELLING)

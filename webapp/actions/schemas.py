@@ -15,6 +15,8 @@ from ml import policy, schema
 from webapp.errors import NotSettable
 from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
 
+MOST_ANNOTATORS = 9  # Of one case
+
 
 @transaction.atomic
 def register(parsed: schema.Schema) -> SchemaVersion:
@@ -65,6 +67,9 @@ def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
         "audit_share": lambda value: _number("audit_share", value, most=1.0),
         "missed_urgent_cost": lambda value: _number("missed_urgent_cost", value),
         "doubling_hours": lambda value: _number("doubling_hours", value, least=0.01),
+        "overlap_share": lambda value: _number("overlap_share", value, most=1.0),
+        "overlap_annotators": _annotators,
+        "disagreement_limits": lambda value: _by_head(parsed, "disagreement_limits", value, most=1.0),
     }
     found = policy.Policy.default(parsed).as_json() | {key: read[key](value) for key, value in values.items()}
     if not found["thresholds"]:
@@ -89,6 +94,12 @@ def _number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf
         bound = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
         raise NotSettable(f"{name} is {value if is_number else _kind(value)}; expected a number {bound}")
     return float(value)
+
+
+def _annotators(value: object) -> int:
+    if not isinstance(value, int) or not 2 <= value <= MOST_ANNOTATORS:
+        raise NotSettable(f"overlap_annotators is {_kind(value)}; expected a whole number from 2 to {MOST_ANNOTATORS}")
+    return value
 
 
 def _kind(value: object) -> str:

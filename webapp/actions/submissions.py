@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from ml.answers import Problem
-from ml.policy import FlagKind, Reason
+from ml.policy import FlagKind, Policy, Reason
 from ml.types import Labels
 from webapp.actions import flags, labelling, labels, outbox
 from webapp.models import Annotation, Annotator, Case, CaseState, Origin, Prediction, SchemaVersion
@@ -61,11 +61,12 @@ def record(case: Case, submission: Submission) -> Annotation | None:
     try:
         with transaction.atomic():
             case = Case.objects.select_for_update(of=("self",)).select_related("schema").get(pk=case.pk)
-            routing = schemas.policy(case.schema).parsed.thresholds.keys()
+            rules = schemas.policy(case.schema).parsed
+            routing = rules.thresholds.keys()
             submission = replace(submission, problems=[*submission.problems, *_unanswered(submission, routing)])
             annotation = store(case, submission)
             labelling.let_go(case, submission.annotator)
-            settle(case, _doubts(case, submission), routing=routing)
+            settle(case, _doubts(case, submission), rules=rules)
     except IntegrityError:
         if submission.external is None or not is_stored(submission.external, is_deletion=submission.is_deletion):
             raise
@@ -73,13 +74,19 @@ def record(case: Case, submission: Submission) -> Annotation | None:
     return annotation
 
 
-def settle(case: Case, doubts: Iterable[Reason], *, routing: AbstractSet[str]) -> None:
+def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy) -> None:
     """Resolve the labels of a case and move it on. The row must be locked.
 
-    Doubts, and annotators who disagree on a head that routes, send it to review; once every head that routes has a
-    label from a person, it is decided. What was withdrawn or erased stays so.
+    Doubts, and annotators who disagree on a head that routes or has a limit, send it to review; once every head that
+    routes has a label from a person, and as many annotators have answered as are wanted, it is decided. What was
+    withdrawn or erased stays so.
     """
-    disputed = [Reason(FlagKind.DISAGREEMENT, head) for head in labels.resolve(case) if head in routing]
+    routing = rules.thresholds.keys()
+    disputed = [
+        Reason(FlagKind.DISAGREEMENT, head, asdict(distance))
+        for head, distance in labels.resolve(case).items()
+        if head in routing | rules.disagreement_limits.keys()
+    ]
     reasons = [*doubts, *disputed]
     by_people = set(case.labels.filter(annotation__origin__in=BY_PEOPLE).values_list("head", flat=True))
     if case.state in (CaseState.WITHDRAWN, CaseState.ERASED):
@@ -89,7 +96,7 @@ def settle(case: Case, doubts: Iterable[Reason], *, routing: AbstractSet[str]) -
             flags.raise_flag(case, reason.kind, head=reason.head or "", facts=dict(reason.facts))
         case.state = CaseState.REVIEW
         outbox.want_out([case])
-    elif routing <= by_people and case.state != CaseState.REVIEW:  # What is in review, a supervisor decides
+    elif case.state != CaseState.REVIEW and routing <= by_people and _is_answered_by_enough(case):
         flags.resolve_all(case)
         case.state = CaseState.DECIDED
     elif case.state == CaseState.DECIDED and case.annotations.exclude(origin=Origin.IMPORT).exists():
@@ -97,6 +104,14 @@ def settle(case: Case, doubts: Iterable[Reason], *, routing: AbstractSet[str]) -
         outbox.want_in([case])
     case.revision += 1
     case.save(update_fields=["state", "revision"])
+
+
+def _is_answered_by_enough(case: Case) -> bool:
+    """Whether a supervisor, or as many annotators as are wanted, have answered."""
+    standing = labels.standing(case)
+    annotators = {annotation.annotator_id for annotation in standing if annotation.origin == Origin.LABEL_STUDIO}
+    is_reviewed = any(annotation.origin == Origin.REVIEW for annotation in standing)
+    return is_reviewed or len(annotators) >= case.annotators_wanted
 
 
 def _unanswered(submission: Submission, routing: AbstractSet[str]) -> list[Problem]:

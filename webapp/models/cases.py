@@ -68,6 +68,7 @@ class Case(models.Model):
     predicting_until = models.DateTimeField(null=True)  # A worker predicts it until then, or has died
     # How often predicting it was begun and never ended well; 0 again once it did, or another version is put in use
     predicting_attempts = models.PositiveSmallIntegerField(default=0)
+    annotators_wanted = models.PositiveSmallIntegerField(default=1)  # Drawn when it goes to annotators
     held_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="held_cases"
     )

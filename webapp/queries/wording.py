@@ -157,6 +157,9 @@ def _part(schema: Schema, flag: Flag) -> str:
                 (first, p), (second, q) = likely
                 return f"{p * 100:.0f}/{q * 100:.0f} between {head.name_of(first)} and {head.name_of(second)}"
             return f"{name} unsure ({percent(facts['confidence'])})"
+        case FlagKind.DISAGREEMENT if facts.get("exact", 0) > facts.get("apart", 0):
+            shared, alike = percent(1 - facts["apart"]), percent(1 - facts["exact"])
+            return f"annotators disagree on {name.lower()}: {shared} of what they marked overlaps, {alike} is the same"
         case FlagKind.DISAGREEMENT:
             return f"annotators disagree on {name.lower()}"
         case FlagKind.INVALID:
