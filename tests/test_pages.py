@@ -50,6 +50,10 @@ REACH = {
     "deactivate": (M,),
     "reactivate": (M,),
     "label-studio-webhook": OPEN,
+    "backend-health": OPEN,
+    "backend-setup": OPEN,
+    "backend-predict": OPEN,
+    "backend-webhook": OPEN,
 }
 IDS = ("made", "real")
 POSTED = {

@@ -14,7 +14,7 @@ def secrets_are_long(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse secrets that can be guessed."""
     weak = [
         name
-        for name in ("SECRET_KEY", "LABEL_STUDIO_WEBHOOK_SECRET")
+        for name in ("SECRET_KEY", "LABEL_STUDIO_WEBHOOK_SECRET", "LABEL_STUDIO_BACKEND_PASSWORD")
         if getattr(settings, name) and len(getattr(settings, name)) < 20
     ]
     return [

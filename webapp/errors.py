@@ -9,6 +9,7 @@ CaseloopError
 ├── NotSettable         values are not a policy of the schema
 ├── NotAddable          a person cannot be added as asked
 ├── NotDeactivatable    a person cannot be deactivated
+├── NotAnswered         no worker could say what the version in use says of a text
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
@@ -48,6 +49,10 @@ class NotAddable(CaseloopError):
 
 class NotDeactivatable(CaseloopError):
     """A person cannot be deactivated."""
+
+
+class NotAnswered(CaseloopError):
+    """No worker could say what the version in use says of a text."""
 
 
 class NotSavable(CaseloopError):

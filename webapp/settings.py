@@ -128,6 +128,7 @@ LABEL_STUDIO_API_KEY = given("LABEL_STUDIO_API_KEY")
 LABEL_STUDIO_TIMEOUT_SECONDS = 30  # Of one request; an import of 500 tasks takes two
 LABEL_STUDIO_WEBHOOK_SECRET = required("LABEL_STUDIO_WEBHOOK_SECRET") if LABEL_STUDIO_URL else ""
 LABEL_STUDIO_BRIDGE_SECRET = given("LABEL_STUDIO_BRIDGE_SECRET")
+LABEL_STUDIO_BACKEND_PASSWORD = given("LABEL_STUDIO_BACKEND_PASSWORD")  # Nobody connects us as a model without one
 LABEL_STUDIO_PEOPLE = VAR_DIR / "label-studio" / "caseloop-people.json"  # Whom the embedded one lets in
 
 MODELS_DIR = VAR_DIR / "models"

@@ -20,6 +20,14 @@ def predict_cases(schema_id: int) -> None:
 
 
 @shared_task
+def answer_question(question_id: int) -> None:
+    """Answer a question of a project that has connected us as its model."""
+    from webapp import worker
+
+    worker.answer(question_id)
+
+
+@shared_task
 def preview_import(import_id: int) -> None:
     """Read an uploaded file and report what an import would find."""
     from webapp.actions import uploads

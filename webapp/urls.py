@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from webapp.views import cases, health, home, imports, models, people, queue, webhooks
+from webapp.views import backend, cases, health, home, imports, models, people, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -37,5 +37,9 @@ urlpatterns = [
     path("people/", people.people_list, name="people"),
     path("people/<int:pk>/deactivate/", people.deactivate, name="deactivate"),
     path("people/<int:pk>/reactivate/", people.reactivate, name="reactivate"),
+    path("ls-backend/health", backend.health, name="backend-health"),
+    path("ls-backend/setup", backend.setup, name="backend-setup"),
+    path("ls-backend/predict", backend.predict, name="backend-predict"),
+    path("ls-backend/webhook", backend.webhook, name="backend-webhook"),
     path("webhooks/label-studio/", webhooks.label_studio, name="label-studio-webhook"),
 ]

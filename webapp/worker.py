@@ -29,6 +29,9 @@ from webapp.actions import predictions, registrations, runs, snapshots, versions
 from webapp.errors import NotRegistrable
 from webapp.models import Case, CaseText, ModelVersion, Profile, Run, Schema, Snapshot, SnapshotRow
 from webapp.queries import pending, schemas
+from webapp.actions import predictions, runs, snapshots
+from webapp.models import Case, CaseText, ModelVersion, Profile, Question, Run, Schema, Snapshot, SnapshotRow
+from webapp.queries import schemas
 
 if TYPE_CHECKING:
     from ml.encoder import Encoder
@@ -120,6 +123,23 @@ def _store(version: ModelVersion, cases: Sequence[Case], found: Sequence[Predict
     except Exception:
         predictions.give_back(cases)
         raise
+
+
+def answer(question_id: int) -> None:
+    """Say of the texts of a question what the version in use says; nothing if nobody waits for it any more."""
+    question = Question.objects.select_related("schema").filter(pk=question_id, predictions__isnull=True).first()
+    if question is None:
+        return
+    waiting = Question.objects.filter(pk=question_id)
+    try:
+        version = schemas.answering_version(question.schema)
+        model, texts = model_of(version), question.texts
+        found = [said for at in range(0, len(texts), BATCH) for said in model.predict(texts[at : at + BATCH])]
+    except Exception as exc:  # Only the kind is told: the message of a foreign error may quote a text
+        waiting.update(failure=f"{type(exc).__name__} while predicting; the log of the worker says where.")
+        raise
+    heads = [{key: head.as_json() for key, head in said.items()} for said in found]
+    waiting.update(predictions=heads, version=version)
 
 
 def train(run_id: int) -> None:

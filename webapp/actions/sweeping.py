@@ -12,6 +12,8 @@ from django.utils import timezone
 from webapp import tasks
 from webapp.actions import searches, uploads
 from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
+from webapp.actions import questions, searches, uploads
+from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
 LEFT_BEHIND = timedelta(seconds=30)
@@ -39,6 +41,7 @@ def sweep() -> None:
     for checkup_id in Checkup.objects.filter(finished_at=None, created_at__lt=before).values_list("pk", flat=True):
         tasks.examine_label_studio.delay(checkup_id)
     searches.clear_out()
+    questions.clear_out()
     # Last: a file that cannot be removed must hold up nothing else
     _remove_abandoned_folders()
     uploads.clear_out()

@@ -13,6 +13,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "LABEL_STUDIO_API_KEY": lambda: secrets.token_hex(20),  # Label Studio takes exactly 40 hexadecimal digits
     "LABEL_STUDIO_WEBHOOK_SECRET": lambda: secrets.token_urlsafe(32),
     "LABEL_STUDIO_BRIDGE_SECRET": lambda: secrets.token_urlsafe(32),
+    "LABEL_STUDIO_BACKEND_PASSWORD": lambda: secrets.token_urlsafe(32),
     "LABEL_STUDIO_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(16),
 }
 

@@ -4,7 +4,7 @@
     cases        Conversation, Case, CaseText, CaseWords, Flag
     annotations  Annotator, Annotation, Label, Import
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
-    sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup
+    sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
     desk         Search, SavedView, Sighting
     audit        AuditEvent
 
@@ -30,7 +30,7 @@ from webapp.models.learning import (
     SnapshotRow,
 )
 from webapp.models.schemas import Policy, Schema, SchemaVersion
-from webapp.models.sync import Checkup, LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose, Restoration
+from webapp.models.sync import Checkup, LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose, Question, Restoration
 
 __all__ = [
     "Annotation",
@@ -60,6 +60,7 @@ __all__ = [
     "Prediction",
     "Profile",
     "Promotion",
+    "Question",
     "Restoration",
     "Run",
     "RunState",

@@ -116,3 +116,20 @@ class Checkup(models.Model):
 
     def __str__(self) -> str:
         return f"checkup {self.pk}"
+
+
+class Question(models.Model):
+    """Texts that a project of somebody else asks the version in use about, until they are answered and it is deleted.
+
+    They reach the worker by this row, because the broker holds no texts.
+    """
+
+    schema = models.ForeignKey(Schema, on_delete=models.CASCADE)
+    texts = models.JSONField()
+    version = models.ForeignKey("webapp.ModelVersion", on_delete=models.CASCADE, null=True)  # Which answered
+    predictions = models.JSONField(null=True)  # As Prediction.heads holds them, one for each text
+    failure = models.CharField(max_length=300, default="", blank=True)
+    asked_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"question {self.pk}"
