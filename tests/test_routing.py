@@ -191,7 +191,7 @@ def test_a_new_version_leaves_a_disagreement_in_review(helpline, case, version) 
         submissions.record(case, submission(helpline, f"person {number}", answers, id=number))
     found = predict(trained_version(helpline, 2), "1", helpline_prediction(**SURE))
     assert found.state == CaseState.REVIEW
-    assert open_flags(found) == [(FlagKind.DISAGREEMENT, "main_category", {})]
+    assert open_flags(found) == [(FlagKind.DISAGREEMENT, "main_category", {"apart": 1.0, "exact": 1.0})]
 
 
 @pytest.mark.parametrize("kind", [FlagKind.ESCALATION, FlagKind.LOW_RATING])
