@@ -27,11 +27,8 @@ from ml.types import Example, Prediction
 from webapp import tasks
 from webapp.actions import predictions, registrations, runs, snapshots, versions
 from webapp.errors import NotRegistrable
-from webapp.models import Case, CaseText, ModelVersion, Profile, Run, Schema, Snapshot, SnapshotRow
-from webapp.queries import pending, schemas
-from webapp.actions import predictions, runs, snapshots
 from webapp.models import Case, CaseText, ModelVersion, Profile, Question, Run, Schema, Snapshot, SnapshotRow
-from webapp.queries import schemas
+from webapp.queries import pending, schemas
 
 if TYPE_CHECKING:
     from ml.encoder import Encoder

@@ -15,7 +15,6 @@ from ml.disagreement import Distance
 from ml.schema import Head
 from ml.types import Answer
 from webapp.models import Annotation, AnnotatorKind, Case, Label, Origin
-from webapp.models import Annotation, Case, Label, Origin
 from webapp.queries import schemas
 
 RULES = ((Origin.API, "system"), (Origin.IMPORT, "import"))

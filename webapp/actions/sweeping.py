@@ -10,10 +10,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import searches, uploads
-from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.actions import questions, searches, uploads
-from webapp.models import Import, ImportState, ModelVersion, Outbox, Run, RunState, Schema
+from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
 LEFT_BEHIND = timedelta(seconds=30)

@@ -30,7 +30,15 @@ from webapp.models.learning import (
     SnapshotRow,
 )
 from webapp.models.schemas import Policy, Schema, SchemaVersion
-from webapp.models.sync import Checkup, LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose, Question, Restoration
+from webapp.models.sync import (
+    Checkup,
+    LabelStudioProject,
+    LabelStudioTask,
+    Outbox,
+    OutboxPurpose,
+    Question,
+    Restoration,
+)
 
 __all__ = [
     "Annotation",

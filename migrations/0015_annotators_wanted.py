@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0012_tasks_that_somebody_opened'),
+        ('webapp', '0014_tasks_that_somebody_opened'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0011_predicting_attempts'),
+        ('webapp', '0013_looking_after_label_studio'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0013_annotators_wanted'),
+        ('webapp', '0015_annotators_wanted'),
     ]
 
     operations = [
