@@ -84,13 +84,17 @@ class Predictor:
         """
         return [found for part in self._parts(self._answer, texts, progress) for found in part]
 
-    def explain(self, texts: Sequence[str]) -> list[tuple[Prediction, Looks]]:
+    def explain(self, texts: Sequence[str], *, most: int | None = None) -> list[tuple[Prediction, Looks]]:
         """Predict, and tell for each head that answers a case as a whole which words it looked at.
 
         What a head looked at is its attention, which tells where the answer was read from, and not why it was given
         (Wiegreffe and Pinter 2019). A checkpoint that reads one vector for the whole text looks at none.
+
+        Args:
+            texts: words of cases.
+            most: how many words of a head are told of, those that it looked at most; None means all.
         """
-        return [found for part in self._parts(self._look, texts, ignore) for found in part]
+        return [found for part in self._parts(partial(self._look, most=most), texts, ignore) for found in part]
 
     def logits(self, texts: Sequence[str], *, progress: OnProgress = ignore) -> dict[str, Any]:
         """Return the raw scores of one or more texts, as `calibration.fit` takes them."""
@@ -118,10 +122,10 @@ class Predictor:
     def _answer(self, texts: Sequence[str], encode: Encode) -> list[Prediction]:
         return self._predictions(*self._score(texts, encode))
 
-    def _look(self, texts: Sequence[str], encode: Encode) -> list[tuple[Prediction, Looks]]:
+    def _look(self, texts: Sequence[str], encode: Encode, most: int | None) -> list[tuple[Prediction, Looks]]:
         scored, cut = self._score(texts, encode)
         looks = [
-            {key: _looks(one, weights) for key, weights in scores.attention.items()}
+            {key: _looks(one, weights, most) for key, weights in scores.attention.items()}
             for scores, one in zip(scored, cut, strict=True)
         ]
         return list(zip(self._predictions(scored, cut), looks, strict=True))
@@ -175,10 +179,12 @@ class Scored:
     attention: dict[str, Floats]
 
 
-def _looks(cut: Pieces, attention: Floats) -> list[Look]:
-    """Spread the attention on phrases, (V,), over the words that they are made of."""
+def _looks(cut: Pieces, attention: Floats, most: int | None) -> list[Look]:
+    """Spread the attention on phrases, (V,), over the words that they are made of; keep those of `most` words."""
     weights = pieces.spread(attention, len(cut.ids))
     by_word = np.zeros(len(cut.words))
     is_own = cut.spoken >= 0
     np.add.at(by_word, cut.spoken[is_own], weights[is_own])
-    return [Look(int(start), int(end), float(weight)) for (start, end), weight in zip(cut.words, by_word, strict=True)]
+    kept = np.sort(np.argsort(-by_word, kind="stable")[:most])
+    places = [(cut.words[word], float(by_word[word])) for word in kept]
+    return [Look(int(start), int(end), weight) for (start, end), weight in places]

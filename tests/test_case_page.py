@@ -66,22 +66,13 @@ def test_the_page_shows_why_what_the_model_says_and_the_turns_of_the_call(case, 
         "Answers of version 1",
         "▲ may be urgent",
         "with you, 15 min left",
-        "<mark>Amina<small>Name</small></mark>",
+        '<mark data-span="27:32:NAME">Amina<small>Name</small></mark>',
         '<span class="speaker">Caller</span>',
         "Meru",
         "the model is 62% sure",
     ):
         assert words in page
     assert 'value="VANE" checked' in page
-
-
-def test_a_transcript_is_cut_into_turns_and_entities() -> None:
-    spans = [casepage.SpanView("27:32:NAME", "Name", "Amina")]
-    assert casepage._turns(TEXT + "\n\nShe cries", spans) == [
-        casepage.Turn("Agent", ((" Hello?", ""),)),
-        casepage.Turn("Caller", ((" I am ", ""), ("Amina", "Name"), (". My baby is hungry.", ""))),
-        casepage.Turn("", (("She cries", ""),)),
-    ]
 
 
 def test_guesses_of_an_untrained_version_are_called_guesses(helpline, import_rows, desk) -> None:
@@ -342,6 +333,33 @@ def test_entities_that_are_unticked_are_taken_out(case, desk) -> None:
 def test_entities_that_stay_ticked_are_kept(case, desk) -> None:
     decide(desk, **{"entities.shown": "1", "entities": "27:32:NAME"})
     assert labels_of(case)["entities"] == [AMINA]
+
+
+def test_entities_can_be_added_by_place_or_by_typing_their_words(case, desk) -> None:
+    typed = {"entities.words": "baby", "entities.label": "VICTIM"}
+    decide(desk, **{"entities.shown": "1", "entities": ["27:32:NAME", "7:12:NAME"]} | typed)
+    assert labels_of(case)["entities"] == [
+        {"start": 7, "end": 12, "label": "NAME"},
+        AMINA,
+        {"start": 37, "end": 41, "label": "VICTIM"},
+    ]
+
+
+@pytest.mark.parametrize("words", ["Wambui", "Amina", "bab"], ids=["absent", "marked", "part of a word"])
+def test_words_to_mark_that_cannot_be_found_are_refused_and_nothing_typed_is_lost(case, desk, words) -> None:
+    typed = {"entities.words": words, "entities.label": "VICTIM", "entities": ["27:32:NAME", "7:12:NAME"]}
+    answer = decide(desk, note="a note", priority="1", **{"entities.shown": "1"} | typed)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Entities: these words do not stand in the text, or are marked already." in page
+    for kept in (f'value="{words}"', 'value="VICTIM" selected', 'value="7:12:NAME" checked', ">a note<"):
+        assert kept in page
+
+
+def test_choices_that_contradict_each_other_come_back_as_they_were_chosen(case, desk) -> None:
+    page = decide(desk, main_category="GBV").context["page"]
+    chosen = [option.key for view in page.heads for option in view.options if option.is_chosen]
+    assert chosen == ["GBV", "Child Neglect", "2"]
 
 
 def test_a_head_of_which_nothing_was_shown_and_nothing_answered_stays_unlabelled(audited, desk) -> None:

@@ -12,7 +12,7 @@ from annotate import payloads
 from ml.types import HeadPrediction
 from tests.conftest import change_policy, helpline_prediction, listing, predict, trained_version
 from webapp.actions import label_studio
-from webapp.models import Annotation, Case, HeadScore, Schema
+from webapp.models import Annotation, Case, HeadScore, Prediction, Schema
 from webapp.queries import casepage
 from webapp.roles import Role
 
@@ -41,7 +41,7 @@ def trained(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
 
 def test_trained_spans_are_no_guess_and_each_says_how_sure_the_model_is(trained, desk) -> None:
     page = desk.get(f"/cases/{trained.pk}/").content.decode()
-    assert "<mark>Amina<small>Name</small></mark>" in page
+    assert '<mark data-span="27:32:NAME">Amina<small>Name</small></mark>' in page
     assert '<span>Amina</span><span class="quiet small">Name 91%</span>' in page
     assert "guess from the definition" not in page
 
@@ -64,6 +64,47 @@ def test_what_a_person_leaves_as_it_was_filled_in_is_not_called_changed(trained,
     review = Annotation.objects.get()
     assert (review.answers["entities"], review.changed_heads) == ([AMINA], [])
     assert review.answers["call_quality"] == trained.current_prediction.heads["call_quality"]["answer"]
+
+
+def test_candidates_stand_in_the_order_of_their_probability_with_a_key_each(trained, desk) -> None:
+    page = desk.get(f"/cases/{trained.pk}/")
+    sub = page.context["page"].heads[1]
+    assert [option.key for option in sub.likely[:2]] == ["Child Neglect", "Physical Abuse"]
+    assert [view.letter for view in page.context["page"].heads] == ["m", "s", "i", "p", "e", "c"]
+    assert 'value="Physical Abuse" data-parent-head="main_category" data-parent-label="VANE" aria-keyshortcuts="2"' in (
+        page.content.decode()
+    )
+
+
+def test_words_that_a_head_looked_at_are_marked_once_the_head_is_chosen(trained, desk) -> None:
+    looks = {"main_category": [[45, 51, 0.6], [37, 41, 0.1]], "priority": [[45, 51, 0.3]]}
+    Prediction.objects.update(looks=looks)
+    page = desk.get(f"/cases/{trained.pk}/").content.decode()
+    assert '<span class="look" data-looks="priority=3;main_category=3;">hungry</span>' in page
+    page = desk.get(f"/cases/{trained.pk}/?look=main_category").content.decode()
+    assert '<span class="look look-3" data-looks="priority=3;main_category=3;">hungry</span>' in page
+    assert '<span class="look look-1" data-looks="main_category=1;">baby</span>' in page
+
+
+def test_a_blind_page_does_not_tell_what_the_model_looked_at(helpline, trained, desk) -> None:
+    Prediction.objects.update(looks={"main_category": [[45, 51, 0.6]]})
+    Case.objects.update(is_audit=True)
+    assert "data-looks" not in desk.get(f"/cases/{trained.pk}/?look=main_category").content.decode()
+
+
+def test_the_page_tells_what_the_model_said_from_what_a_person_chose(trained, desk) -> None:
+    page = desk.post(
+        f"/cases/{trained.pk}/", FORM | {"priority": "3", "sub_category": "", "main_category": ""}
+    ).content.decode()
+    assert 'name="priority" value="2" data-said' in page
+    assert 'name="priority" value="3" checked' in page
+
+
+def test_an_entity_of_the_model_that_was_taken_out_can_be_put_back(trained, desk) -> None:
+    desk.post(f"/cases/{trained.pk}/", FORM | {"entities.shown": "1"})
+    page = desk.get(f"/cases/{trained.pk}/").content.decode()
+    assert 'value="27:32:NAME" data-said>' in page
+    assert "<mark" not in page
 
 
 def test_a_version_that_was_not_trained_guesses_whatever_confidence_it_claims(helpline, import_rows) -> None:

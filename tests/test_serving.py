@@ -150,6 +150,13 @@ def test_what_a_head_looked_at_is_a_share_of_the_words_of_the_text(predictor: Pr
     assert [prediction for prediction, _ in explained] == predictor.predict(texts)
 
 
+def test_only_the_words_that_were_looked_at_most_are_told_when_asked(predictor: Predictor) -> None:
+    text = "the " * 20 + "ship calm"
+    [(_, whole)], [(_, part)] = predictor.explain([text]), predictor.explain([text], most=3)
+    for head, found in part.items():
+        assert found == sorted(sorted(whole[head], key=lambda look: -look.weight)[:3], key=lambda look: look.start)
+
+
 @pytest.mark.parametrize(
     ("phrase", "words"),
     [(0, range(7)), (5, range(19, 27)), (12, range(47, 54))],

@@ -269,6 +269,17 @@ def test_after_a_promotion_the_same_process_answers_by_the_champion(labelled, im
         assert given["confidence"] == pytest.approx(expected[head].confidence, abs=1e-4)
 
 
+def test_what_a_trained_version_looked_at_most_is_kept_with_its_answers(labelled, champion, import_rows, sent) -> None:
+    import_rows(labelled, {"id": "asked", "text": f"{'the ' * 40}ship ship calm calm"})
+    worker.predict_cases(labelled.pk)
+    looks = case_named("asked").current_prediction.looks
+    assert set(looks) == {"place", "thing", "mood", "manner"}
+    for words in looks.values():
+        assert len(words) == worker.MOST_LOOKS
+        assert words == sorted(words)
+    assert max(looks["thing"], key=lambda word: word[2])[0] > 150, "where the words of the rule stand"
+
+
 def test_the_next_champion_takes_over_in_the_same_process(labelled, champion, import_rows, sent) -> None:
     import_rows(labelled, {"id": "asked", "text": "a hill"})
     worker.predict_cases(labelled.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from webapp.queries.queue import LISTED
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
+LONGEST_RANGE = 20  # Digits of a start and an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Answered:
     """A supervisor's form: the answers that could be read, and what is wrong with the rest."""
 
     answers: Labels
+    typed: dict[str, Any]  # What was sent for each head, whether or not it could be read
     revision: int
     shown: Prediction | None
     note: str
@@ -42,9 +45,14 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     """Read the answers of all heads. A sub-category that was changed sets its main category."""
     raw: dict[str, Any] = {}
     for view in page.heads:
-        value = _value(view, form)
+        value = _value(view, form, page.case.stored_text.text)
         if value is not None:
             raw[view.head.key] = value
+    typed = dict(raw)
+    for head in page.schema.of_kind(Kind.SPANS):
+        typed[f"{head.key}.words"], typed[f"{head.key}.label"] = (
+            form.get(f"{head.key}.{part}", "") for part in ("words", "label")
+        )
     for view in page.heads:
         shown = next((option.key for option in view.options if option.is_chosen), None)
         parent = view.head.parent
@@ -52,6 +60,11 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
             raw.pop(parent, None)  # Read again from the sub-category, which was chosen later and says more
     labels, problems = answers.read(page.schema, raw, text=page.case.stored_text.text)
     errors = [problem.message for problem in problems]
+    errors += [
+        _("%(head)s: these words do not stand in the text, or are marked already.") % {"head": view.head.name}
+        for view in page.heads
+        if view.head.kind == Kind.SPANS and _is_lost(view.head, form, page.case.stored_text.text)
+    ]
     errors += [
         f"{view.head.name} has no answer; choose one."
         for view in page.heads
@@ -66,10 +79,10 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     is_nameless = page.case.is_audit and page.shown is not None and not named and revision == page.case.revision
     if revision == NO_REVISION or (named and prediction is None) or is_nameless:
         errors.append("The form is not complete; open the case again.")
-    return Answered(labels, revision, prediction, form.get("note", "").strip(), tuple(errors))
+    return Answered(labels, typed, revision, prediction, form.get("note", "").strip(), tuple(errors))
 
 
-def _value(view: HeadView, form: QueryDict) -> Any:
+def _value(view: HeadView, form: QueryDict, text: str) -> Any:
     """Read what was sent for one head; None where nothing was asked or answered, which is not the same as "none"."""
     head = view.head
     match head.kind:
@@ -79,7 +92,9 @@ def _value(view: HeadView, form: QueryDict) -> Any:
             is_none = f"{head.key}.none" in form or any(option.is_chosen for option in view.options)
             return form.getlist(head.key) or ([] if is_none else None)
         case Kind.SPANS:
-            return _spans(form.getlist(head.key)) if view.spans and f"{head.key}.shown" in form else None
+            spans = _spans(form.getlist(head.key))
+            added = _typed_span(head, form, text, spans)
+            return [*spans, *added] or ([] if view.spans and f"{head.key}.shown" in form else None)
         case Kind.RUBRIC:
             return _rubric(head, form)
 
@@ -89,9 +104,28 @@ def _spans(values: list[str]) -> list[dict[str, Any]]:
     for value in values:
         start, _, rest = value.partition(":")
         end, _, label = rest.partition(":")
-        if start.isdecimal() and end.isdecimal():
+        if start.isdecimal() and end.isdecimal() and len(start + end) <= LONGEST_RANGE:
             spans.append({"start": int(start), "end": int(end), "label": label})
     return spans
+
+
+def _typed_span(head: Head, form: QueryDict, text: str, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return where words that somebody typed stand first in a text without being marked; nowhere, or once."""
+    words = form.get(f"{head.key}.words", "").strip()
+    label = form.get(f"{head.key}.label", "")
+    if not words:
+        return []
+    for found in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text):
+        start, end = found.span()
+        if not any(span["start"] < end and start < span["end"] for span in spans):
+            return [{"start": start, "end": end, "label": label}]
+    return []
+
+
+def _is_lost(head: Head, form: QueryDict, text: str) -> bool:
+    """Whether words were typed that are nowhere to be marked."""
+    is_typed = bool(form.get(f"{head.key}.words", "").strip())
+    return is_typed and not _typed_span(head, form, text, _spans(form.getlist(head.key)))
 
 
 def _rubric(head: Head, form: QueryDict) -> dict[str, dict[str, bool | None]]:

@@ -22,7 +22,7 @@ from ml.config import TrainConfig
 from ml.errors import InputError
 from ml.policy import Side
 from ml.progress import OnProgress, Progress, ignore
-from ml.serving import Predictor
+from ml.serving import Looks, Predictor
 from ml.types import Example, Prediction
 from webapp import tasks
 from webapp.actions import predictions, registrations, runs, snapshots, versions
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 64  # Cases between two commits
 BATCH_CHARACTERS = 200_000  # In all, unless one case alone has more; memory and time grow with them
+MOST_LOOKS = 24  # Words that each head looked at, kept with what it answered
 MOST_BATCHES = 4  # Of one turn; then other short work has its turn before it goes on
 BACKGROUND = 64  # Cases that tell the definitions what any text is like
 FEWEST_VALIDATION = 50  # An accuracy on 50 cases is known to within 14%; on fewer, chance chooses the epoch
@@ -76,7 +77,7 @@ def predict_cases(schema_id: int) -> None:
 def _predict(version: ModelVersion, model: Model, cases: Sequence[Case]) -> None:
     """Predict and store a batch; where that fails, case by case, so that one keeps no other from its answer."""
     try:
-        found = model.predict([case.stored_text.text for case in cases])
+        found = _answer(model, cases)
     except Exception as exc:
         failure = exc
     else:
@@ -97,7 +98,7 @@ def _predict_each(version: ModelVersion, model: Model, cases: Sequence[Case]) ->
     for number, case in enumerate(cases):
         predictions.keep(cases[number:])
         try:
-            found = model.predict([case.stored_text.text])
+            found = _answer(model, [case])
         except Exception as exc:  # Only the kind is told: the message of a foreign error may quote a text
             logger.warning("case could not be predicted", extra={"case": case.pk, "error": type(exc).__name__})
             failed.append(case)
@@ -114,9 +115,17 @@ def _answers(model: Model) -> bool:
     return True
 
 
-def _store(version: ModelVersion, cases: Sequence[Case], found: Sequence[Prediction]) -> None:
+def _answer(model: Model, cases: Sequence[Case]) -> list[tuple[Prediction, Looks]]:
+    """Predict cases, and tell which words were looked at where the model can."""
+    texts = [case.stored_text.text for case in cases]
+    if isinstance(model, Predictor):
+        return model.explain(texts, most=MOST_LOOKS)
+    return [(said, {}) for said in model.predict(texts)]
+
+
+def _store(version: ModelVersion, cases: Sequence[Case], found: Sequence[tuple[Prediction, Looks]]) -> None:
     try:
-        predictions.store(version, cases, found)
+        predictions.store(version, cases, [said for said, _ in found], looks=[looks for _, looks in found])
     except Exception:
         predictions.give_back(cases)
         raise

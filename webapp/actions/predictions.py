@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import F
@@ -16,6 +17,9 @@ from webapp.actions import flags, outbox
 from webapp.models import Case, CaseState, HeadScore, ModelVersion, Prediction, Schema
 from webapp.models.cases import OPEN_STATES
 from webapp.queries import pending, schemas
+
+if TYPE_CHECKING:
+    from ml.serving import Looks  # Web processes run no model
 
 LEASE = timedelta(minutes=2)  # Longer than any batch takes; a worker that dies holds its cases no longer than this
 STATE_OF = {
@@ -91,21 +95,37 @@ def leave_to_people(cases: Sequence[Case]) -> None:
 
 
 @transaction.atomic
-def store(version: ModelVersion, cases: Sequence[Case], predictions: Sequence[types.Prediction]) -> None:
+def store(
+    version: ModelVersion,
+    cases: Sequence[Case],
+    predictions: Sequence[types.Prediction],
+    *,
+    looks: Sequence[Looks] | None = None,
+) -> None:
     """Store predictions, one for each case in the same order, and route the cases that nobody has decided.
 
     A second time for the same cases and version changes nothing but the route, which follows the policy in force.
+
+    Args:
+        looks: which words were looked at in each case, where the version can tell.
     """
     parsed = version.schema_version.parsed
     rules = schemas.policy(version.schema).parsed
     rows = Prediction.objects.bulk_create(
         [
-            Prediction(case=case, version=version, heads={key: head.as_json() for key, head in found.items()})
-            for case, found in zip(cases, predictions, strict=True)
+            Prediction(
+                case=case,
+                version=version,
+                heads={key: head.as_json() for key, head in found.items()},
+                looks={
+                    key: [(one.start, one.end, round(one.weight, 4)) for one in words] for key, words in looked.items()
+                },
+            )
+            for case, found, looked in zip(cases, predictions, looks or [{}] * len(cases), strict=True)
         ],
         update_conflicts=True,
         unique_fields=["case", "version"],
-        update_fields=["heads"],
+        update_fields=["heads", "looks"],
     )
     _store_scores(parsed, rules, rows, predictions)
     _route(parsed, rules, cases, rows, predictions)

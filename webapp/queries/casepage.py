@@ -8,10 +8,13 @@ from typing import Any
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
 from webapp.models import Annotation, Case, Label, Prediction
-from webapp.queries import schemas, wording
+from webapp.queries import schemas, transcript, wording
+from webapp.queries.transcript import SpanView, Turn
 
 SHOWN_AT_ONCE = 6  # Candidates of a head before "all labels"
-SHOWN_ALL = 8  # So few are never folded
+SHOWN_ALL = 9  # So few are never folded: as many as there are keys
+# Keys of the page that no head may have; see keys.html
+TAKEN = "abnoruwy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Option:
     parent: str
     probability: float | None
     is_chosen: bool
+    is_said: bool = False  # By the model
 
     @property
     def percent(self) -> str:
@@ -40,16 +44,7 @@ class Mark:
     definition: str
     value: str
     percent: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpanView:
-    """One entity with the words it covers."""
-
-    value: str  # "start:end:label", as the form sends it
-    name: str
-    words: str
-    confidence: str = ""
+    said: str = ""  # By the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,11 @@ class HeadView:
     is_uncalibrated: bool = False  # By a version that was trained on too few labels to say how sure it is
     is_labelled: bool = False
     is_required: bool = False
+    is_answered: bool = False  # By the model, whose answer a person may change
+    letter: str = ""  # The key that goes to it
+    looks: bool = False  # Whether it is known which words it looked at
+    typed_words: str = ""  # That are to be marked
+    typed_label: str = ""
 
     @property
     def likely(self) -> tuple[Option, ...]:
@@ -76,14 +76,6 @@ class HeadView:
     def rest(self) -> tuple[Option, ...]:
         """The other candidates."""
         return self.options[len(self.likely) :]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one speaker says, cut where entities begin and end: (words, entity name or the empty text)."""
-
-    speaker: str
-    pieces: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +91,18 @@ class CasePage:
     turns: tuple[Turn, ...]
     history: tuple[Annotation, ...]
     shown: Prediction | None
+    look: str = ""  # The head whose words are marked
 
 
-def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
-    """Return the page of a case; `chosen` are answers that a person gave and that could not be saved.
+def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "") -> CasePage:
+    """Return the page of a case.
 
     Until a person has answered an audited case, its page shows nothing that the model or an import said.
+
+    Args:
+        case: what is shown.
+        chosen: answers that a person gave and that are not saved, as the form sent them.
+        look: the head whose words are marked; without one, none are before a head is chosen.
     """
     schema = schemas.newest_version(case.schema).parsed
     is_blind = case.is_audit and case.is_open
@@ -115,6 +113,8 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
     flags = wording.told(case.flags.filter(resolved_at=None), blind=is_blind)
     routing = schemas.policy(case.schema).parsed.thresholds
     text = case.stored_text.text
+    looks = shown.looks if shown else {}
+    letters = _letters(schema)
     views = []
     for head in schema.heads:
         answer = _answer(head, labels.get(head.key), said.get(head.key), chosen)
@@ -122,13 +122,18 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
         views.append(
             replace(
                 view,
+                is_answered=head.key in said,
+                letter=letters.get(head.key, ""),
+                looks=bool(looks.get(head.key)),
+                typed_words=(chosen or {}).get(f"{head.key}.words", ""),
+                typed_label=(chosen or {}).get(f"{head.key}.label", ""),
                 is_guess=is_guess and head.key in said,
                 is_uncalibrated=not is_guess and _is_uncalibrated(head, said.get(head.key)),
                 is_labelled=head.key in labels,
                 is_required=head.key in routing,
             )
         )
-    spans = [span for view in views for span in view.spans]
+    spans = [span for view in views for span in view.spans if span.is_chosen]
     history = case.annotations.select_related("annotator").order_by("-id")
     return CasePage(
         case=case,
@@ -137,10 +142,22 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None) -> CasePage:
         is_urgent=any(flag.kind in (FlagKind.URGENT, FlagKind.ESCALATION) for flag in flags),
         is_blind=is_blind,
         heads=tuple(views),
-        turns=tuple(_turns(text, spans)),
+        turns=transcript.turns(text, spans, looks),
         history=() if is_blind else tuple(history),
         shown=shown,
+        look=look if looks.get(look) else "",
     )
+
+
+def _letters(schema: Schema) -> dict[str, str]:
+    """Give each head the first letter of its name that nothing else has; where all are taken, none."""
+    found: dict[str, str] = {}
+    for head in schema.heads:
+        free = [one for one in head.name.lower() if one.isascii() and one.isalpha()]
+        letter = next((one for one in free if one not in TAKEN and one not in found.values()), None)
+        if letter is not None:
+            found[head.key] = letter
+    return found
 
 
 def _is_uncalibrated(head: Head, said: dict[str, Any] | None) -> bool:
@@ -161,20 +178,22 @@ def _answer(head: Head, label: Label | None, said: dict[str, Any] | None, chosen
 def _view(head: Head, answer: Any, said: dict[str, Any] | None, text: str) -> HeadView:
     found = said or {}
     probabilities = found.get("probabilities") or {}
+    model = found.get("answer")
     return HeadView(
         head=head,
-        options=_options(head, answer, probabilities),
-        groups=_groups(head, answer or {}, probabilities) if head.kind == Kind.RUBRIC else (),
-        spans=_spans(head, answer or [], text) if head.kind == Kind.SPANS else (),
+        options=_options(head, answer, model, probabilities),
+        groups=_groups(head, answer or {}, model or {}, probabilities) if head.kind == Kind.RUBRIC else (),
+        spans=_spans(head, answer or [], model or [], text) if head.kind == Kind.SPANS else (),
         confidence=_percent(found.get("confidence")),
         is_none=answer == [],
     )
 
 
-def _options(head: Head, answer: Any, probabilities: dict[str, float]) -> tuple[Option, ...]:
+def _options(head: Head, answer: Any, model: Any, probabilities: dict[str, float]) -> tuple[Option, ...]:
+    """Return the labels, the most probable first, and before them those that are chosen."""
     if head.kind not in (Kind.CHOICE, Kind.CHOICES):
         return ()
-    chosen = {answer} if isinstance(answer, str) else set(answer or [])
+    chosen, said = ({found} if isinstance(found, str) else set(found or []) for found in (answer, model))
     options = [
         Option(
             label.key,
@@ -182,19 +201,23 @@ def _options(head: Head, answer: Any, probabilities: dict[str, float]) -> tuple[
             label.definition,
             label.parent or "",
             probabilities.get(label.key),
-            label.key in chosen,
+            is_chosen=label.key in chosen,
+            is_said=label.key in said,
         )
         for label in head.labels
     ]
-    if head.kind == Kind.CHOICE and not head.ordered:
+    if not head.ordered:
         options.sort(key=lambda option: (not option.is_chosen, -(option.probability or 0.0)))
     return tuple(options)
 
 
 def _groups(
-    head: Head, answer: dict[str, dict[str, bool | None]], probabilities: dict[str, float]
+    head: Head,
+    answer: dict[str, dict[str, bool | None]],
+    model: dict[str, dict[str, bool | None]],
+    probabilities: dict[str, float],
 ) -> tuple[tuple[str, tuple[Mark, ...]], ...]:
-    words = {True: "yes", False: "no", None: "na"}
+    words = {True: "yes", False: "no", None: "na", "": ""}
     return tuple(
         (
             group.name,
@@ -203,8 +226,9 @@ def _groups(
                     f"{group.key}.{criterion.key}",
                     criterion.name,
                     criterion.definition,
-                    words[answer[group.key][criterion.key]] if criterion.key in answer.get(group.key, {}) else "",
+                    words[answer.get(group.key, {}).get(criterion.key, "")],
                     _percent(probabilities.get(f"{group.key}.{criterion.key}")),
+                    words[model.get(group.key, {}).get(criterion.key, "")],
                 )
                 for criterion in group.criteria
             ),
@@ -213,46 +237,27 @@ def _groups(
     )
 
 
-def _spans(head: Head, answer: list[dict[str, Any]], text: str) -> tuple[SpanView, ...]:
+def _spans(head: Head, answer: list[dict[str, Any]], model: list[dict[str, Any]], text: str) -> tuple[SpanView, ...]:
+    """Return the entities that stand, and unticked those of the model that a person took out."""
+    standing = {_value(span) for span in answer}
+    said = {_value(span): span for span in model}
+    found = {_value(span): span for span in sorted([*answer, *model], key=lambda span: (span["start"], span["end"]))}
     return tuple(
         SpanView(
-            f"{span['start']}:{span['end']}:{span['label']}",
+            value,
             head.name_of(span["label"]),
             text[span["start"] : span["end"]],
-            _percent(span.get("confidence")),
+            _percent(said.get(value, span).get("confidence")),
+            is_said=value in said,
+            is_chosen=value in standing,
         )
-        for span in answer
+        for value, span in found.items()
     )
+
+
+def _value(span: dict[str, Any]) -> str:
+    return f"{span['start']}:{span['end']}:{span['label']}"
 
 
 def _percent(probability: float | None) -> str:
     return "" if probability is None else wording.percent(probability)
-
-
-def _turns(text: str, spans: list[SpanView]) -> list[Turn]:
-    """Cut a transcript into turns. A line that begins "Somebody:" is a turn; what follows without one belongs to it."""
-    marks = sorted((int(start), int(end), span.name) for span in spans for start, end, _ in [span.value.split(":", 2)])
-    turns = []
-    offset = 0
-    for line in text.split("\n"):
-        speaker, colon, said = line.partition(":")
-        begins = bool(colon) and len(speaker) <= 40 and bool(said.strip())
-        start = offset + (len(speaker) + 1 if begins else 0)
-        pieces = tuple(_pieces(text, start, offset + len(line), marks))
-        if line.strip():
-            turns.append(Turn(speaker.strip() if begins else "", pieces))
-        offset += len(line) + 1
-    return turns
-
-
-def _pieces(text: str, start: int, end: int, marks: list[tuple[int, int, str]]) -> list[tuple[str, str]]:
-    pieces = []
-    for first, last, name in marks:
-        if first < start or last > end:
-            continue
-        if first > start:
-            pieces.append((text[start:first], ""))
-        pieces.append((text[first:last], name))
-        start = last
-    pieces.append((text[start:end], ""))
-    return [(words, name) for words, name in pieces if words]

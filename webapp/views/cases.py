@@ -28,7 +28,8 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     if is_supervisor and case.state == CaseState.REVIEW:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
-    return _show(request, casepage.page(case), can_decide=is_supervisor, revision=case.revision)
+    page = casepage.page(case, look=request.GET.get("look", ""))
+    return _show(request, page, can_decide=is_supervisor, revision=case.revision)
 
 
 @require_POST
@@ -71,7 +72,7 @@ def _decide(request: HttpRequest, pk: int) -> HttpResponse:
     if errors:
         for error in errors:
             messages.error(request, error)
-        page = casepage.page(case, chosen=form.answers)
+        page = casepage.page(case, chosen=form.typed)
         return _show(request, page, can_decide=True, revision=revision, note=form.note, status=status)
     messages.success(request, f"Case {case.external_id} is decided.")
     return next_case(request)

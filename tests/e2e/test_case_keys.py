@@ -1,0 +1,172 @@
+"""One case under somebody's fingers, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Browser, Page, expect
+
+from ml.types import HeadPrediction
+from tests.conftest import case_named, helpline_prediction, predict, trained_version
+from webapp.demo import generate
+from webapp.models import Annotation, Prediction, Schema
+from webapp.roles import Role
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
+
+QUEUE = re.compile(r"/queue/$")
+SIZES = {"desk": (1440, 900), "phone": (390, 844)}
+TEXT = "Agent: Hello 👋 there?\nCaller (in tears): I am Amina Wanjiku. My baby is hungry; it rains in.\nAgent: Yes?"
+
+
+@pytest.fixture
+def open_case(
+    live_server: Any,
+    helpline: Schema,
+    import_rows: Callable[..., Any],
+    signed_in: Callable[..., Client],
+    browser: Browser,
+) -> Iterator[Callable[..., Page]]:
+    """Open the page of a case with a text, as the only supervisor, on a screen of some size."""
+    client = signed_in(Role.SUPERVISOR, "halima")
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    pages = []
+
+    def show(size: str = "desk", text: str = TEXT, name: str = "1", **context: Any) -> Page:
+        import_rows(helpline, {"id": name, "text": text})
+        start = text.index("Amina") if "Amina" in text else 7
+        quality = {"opening": {"phrase": True}, "hold": {"explains": None, "thanks": None}}
+        prediction = helpline_prediction(sure=0.62, urgent=0.31) | {
+            "entities": HeadPrediction([{"start": start, "end": start + 5, "label": "NAME", "confidence": 0.91}], None),
+            "call_quality": HeadPrediction(quality, 0.41, {"opening.phrase": 0.93}),
+        }
+        case = predict(trained_version(helpline), name, prediction)
+        words = [(place, place + 6) for place in range(len(text)) if text.startswith("hungry", place)]
+        Prediction.objects.update(looks={"main_category": [[*word, 0.5] for word in words]})
+        width, height = SIZES[size]
+        opened = browser.new_context(viewport={"width": width, "height": height}, **context)
+        opened.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page = opened.new_page()
+        page.on("console", lambda said: pytest.fail(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        page.goto(f"{live_server.url}/cases/{case.pk}/")
+        pages.append(page)
+        return page
+
+    yield show
+    for page in pages:
+        page.context.close()
+
+
+def demo_call() -> str:
+    """The longest call of the demo."""
+    return max((call.text for call in generate.helpline()), key=len)
+
+
+def test_a_case_is_corrected_with_the_keyboard_alone(open_case, screenshots: Path) -> None:
+    page = open_case()
+    expect(page.locator("#head-main_category")).to_have_class("head here")
+    expect(page.locator(".look-3")).to_have_text("hungry")
+    page.keyboard.press("w")
+    expect(page.locator(".look-3")).to_have_count(0)
+    page.keyboard.press("s")
+    page.keyboard.press("2")
+    expect(page.locator("#head-sub_category .changed")).to_be_visible()
+    expect(page.locator("#changes")).to_have_text("● 1 changed")
+    page.keyboard.press("0")
+    page.keyboard.type("sexual v")
+    page.keyboard.press("Enter")
+    expect(page.locator("input[value='GBV']")).to_be_checked()
+    page.keyboard.press("p")
+    page.keyboard.press("1")
+    page.keyboard.press("i")
+    page.keyboard.press("1")
+    page.keyboard.press("c")
+    for key in ("2", "3"):
+        page.keyboard.press(key)
+    page.screenshot(path=screenshots / "case-changed-desk.png")
+    page.keyboard.press("n")
+    page.keyboard.type("called back")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(QUEUE)
+    review = Annotation.objects.get()
+    assert review.answers["main_category"] == "GBV"
+    assert (review.answers["priority"], review.answers["intervention"], review.note) == (
+        "1",
+        ["Counselling"],
+        "called back",
+    )
+    assert review.answers["call_quality"]["opening"] == {"phrase": False}
+    assert review.answers["call_quality"]["listening"] == {"uninterrupted": None}
+
+
+def test_entities_are_marked_with_arrow_keys_and_with_the_mouse(open_case, screenshots: Path) -> None:
+    page = open_case()
+    page.keyboard.press("e")
+    for key in ("ArrowRight", "ArrowDown", *["ArrowRight"] * 5, "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    assert page.evaluate("getSelection().toString()") == "baby is"
+    page.keyboard.press("3")
+    expect(page.locator("mark", has_text="baby is")).to_have_text("baby isVictim")
+    turn = page.locator(".turn p").nth(1)
+    turn.evaluate(
+        """turn => {
+            const text = [...turn.childNodes].find(node => node.data?.includes("rains")) ?? turn.lastChild;
+            const place = text.data.indexOf("rains") + 2;
+            getSelection().setBaseAndExtent(text, place, text, place + 1);
+        }"""
+    )
+    page.locator("button.label", has_text="Location").click()
+    page.locator("mark", has_text="Amina").scroll_into_view_if_needed()
+    page.locator("label", has_text="Amina").locator("input").uncheck()
+    expect(page.locator("mark.off")).to_have_text("AminaName")
+    page.screenshot(path=screenshots / "case-entities-desk.png")
+    page.keyboard.press("a")
+    expect(page).to_have_url(QUEUE)
+    found = [
+        (TEXT[span["start"] : span["end"]], span["label"]) for span in Annotation.objects.get().answers["entities"]
+    ]
+    assert found == [("baby is", "VICTIM"), ("rains", "LOCATION")]
+
+
+def test_a_long_call_fits_the_screen_and_the_bar_of_actions_does_not_move(open_case, screenshots: Path) -> None:
+    page = open_case(text=demo_call())
+    bar = page.locator(".actions").bounding_box()
+    assert bar is not None
+    assert bar["y"] + bar["height"] <= SIZES["desk"][1]
+    page.screenshot(path=screenshots / "case-desk.png")
+    page.keyboard.press("c")
+    page.screenshot(path=screenshots / "case-quality-desk.png")
+    assert page.locator(".actions").bounding_box() == bar
+    assert page.evaluate("document.documentElement.scrollHeight") <= SIZES["desk"][1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_case_fits_a_phone(open_case, screenshots: Path, scheme: str) -> None:
+    page = open_case("phone", text=demo_call(), color_scheme=scheme)
+    page.screenshot(path=screenshots / f"case-phone-{scheme}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"][0]
+
+
+def test_a_case_is_read_and_decided_without_javascript(open_case) -> None:
+    page = open_case(java_script_enabled=False)
+    page.get_by_role("link", name="words it looked at").first.click()
+    expect(page.locator(".look-3")).to_have_text("hungry")
+    page.locator("input[value='GBV']").check()
+    page.locator("#head-sub_category summary").click()
+    page.locator("input[value='Sexual Violence']").check()
+    page.locator("summary", has_text="Or type the words").click()
+    page.fill("input[name='entities.words']", "baby")
+    page.select_option("select[name='entities.label']", "VICTIM")
+    page.locator("#save").click()
+    expect(page).to_have_url(QUEUE)
+    answers = Annotation.objects.get().answers
+    assert (answers["sub_category"], len(answers["entities"])) == ("Sexual Violence", 2)
+    assert case_named("1").state == "decided"
