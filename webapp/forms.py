@@ -18,7 +18,7 @@ from ml.schema import Head, Kind
 from ml.types import Labels
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
-from webapp.models import Prediction, Profile, Schema
+from webapp.models import Correction, Prediction, Profile, Schema
 from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
 from webapp.queries.filters import ANY, Filters
@@ -37,7 +37,9 @@ class Answered:
     typed: dict[str, Any]  # What was sent for each head, whether or not it could be read
     revision: int
     shown: Prediction | None
+    reason: str
     note: str
+    known: int | None  # The newest annotation that was on the page
     errors: tuple[str, ...]
 
 
@@ -79,7 +81,17 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     is_nameless = page.case.is_audit and page.shown is not None and not named and revision == page.case.revision
     if revision == NO_REVISION or (named and prediction is None) or is_nameless:
         errors.append("The form is not complete; open the case again.")
-    return Answered(labels, typed, revision, prediction, form.get("note", "").strip(), tuple(errors))
+    reason, known = form.get("reason", ""), form.get("known", "")
+    return Answered(
+        labels,
+        typed,
+        revision,
+        prediction,
+        reason if reason in Correction else "",
+        form.get("note", "").strip(),
+        int(known) if known.isdecimal() else None,
+        tuple(errors),
+    )
 
 
 def _value(view: HeadView, form: QueryDict, text: str) -> Any:

@@ -13,12 +13,20 @@ from webapp.queries import schemas
 
 
 def decide(
-    case: Case, user: User, *, answers: Labels, revision: int, shown: Prediction | None = None, note: str = ""
+    case: Case,
+    user: User,
+    *,
+    answers: Labels,
+    revision: int,
+    shown: Prediction | None = None,
+    reason: str = "",
+    note: str = "",
 ) -> None:
     """Store a supervisor's answers as the labels that stand.
 
     Args:
         shown: the prediction that was on the page.
+        reason: a `Correction`; why an answer differs from the model's.
 
     Raises:
         StaleCase: somebody changed the case since the form was opened.
@@ -28,7 +36,7 @@ def decide(
         if case.revision != revision:
             raise StaleCase(
                 "Somebody changed this case since you opened it, so your answers are not saved yet. "
-                "They are still here: look at the history, and save again if they hold."
+                "They are still here: what was said meanwhile is marked as new; save again if yours hold."
             )
         submission = submissions.Submission(
             annotator=people.annotator_of(user),
@@ -36,6 +44,7 @@ def decide(
             origin=Origin.REVIEW,
             answers=answers,
             shown=None if case.is_audit and case.is_open else shown,  # Audits are blind until decided
+            reason=reason,
             note=note,
         )
         annotation = submissions.store(case, submission)

@@ -43,6 +43,7 @@ class Submission:
     is_skip: bool = False
     is_deletion: bool = False
     seconds: float | None = None
+    reason: str = ""
     note: str = ""
     origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     external: External | None = None
@@ -180,6 +181,7 @@ def store(case: Case, submission: Submission) -> Annotation:
         prediction=submission.shown,
         changed_heads=changed_heads(submission.shown.heads if submission.shown else None, submission.answers),
         origins=submission.origins,
+        reason=submission.reason,
         note=submission.note[:2000],
         seconds=submission.seconds,
         external_project=external.project if external else None,

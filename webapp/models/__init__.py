@@ -12,7 +12,16 @@ Rows of Annotation, ModelVersion, Promotion, Sighting and AuditEvent are only ev
 refuses the rest.
 """
 
-from webapp.models.annotations import Annotation, Annotator, AnnotatorKind, Import, ImportState, Label, Origin
+from webapp.models.annotations import (
+    Annotation,
+    Annotator,
+    AnnotatorKind,
+    Correction,
+    Import,
+    ImportState,
+    Label,
+    Origin,
+)
 from webapp.models.audit import AuditEvent
 from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag
 from webapp.models.desk import SavedView, Search, Sighting
@@ -51,6 +60,7 @@ __all__ = [
     "CaseWords",
     "Checkup",
     "Conversation",
+    "Correction",
     "Evaluation",
     "Flag",
     "HeadScore",

@@ -70,6 +70,16 @@ class Origin(models.TextChoices):
     API = "api", "API"
 
 
+class Correction(models.TextChoices):
+    """Why a person answered otherwise than the model."""
+
+    MISREAD = "misread", "the model misread the text"
+    OVERLOOKED = "overlooked", "the model overlooked something"
+    UNCLEAR = "unclear", "the labels overlap, or their definition is unclear"
+    KNOWN = "known", "known from elsewhere than the text"
+    OTHER = "other", "another reason; see the note"
+
+
 class Annotation(models.Model):
     """One submission of one annotator on one case. Rows are only added.
 
@@ -89,6 +99,7 @@ class Annotation(models.Model):
     prediction = models.ForeignKey("webapp.Prediction", on_delete=models.SET_NULL, null=True)  # What the person saw
     changed_heads = models.JSONField(default=list)  # Heads on which the answer differs from what was shown
     origins = models.JSONField(default=dict)  # Head -> how many regions stayed as predicted, were mended, were made
+    reason = models.CharField(max_length=10, choices=Correction, default="", blank=True)
     note = models.CharField(max_length=2000, default="", blank=True)
     seconds = models.FloatField(null=True)  # How long the person took
     external_project = models.PositiveIntegerField(null=True)

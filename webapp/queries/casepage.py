@@ -7,8 +7,8 @@ from typing import Any
 
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
-from webapp.models import Annotation, Case, Label, Prediction
-from webapp.queries import schemas, transcript, wording
+from webapp.models import Case, Label, Prediction
+from webapp.queries import history, schemas, transcript, wording
 from webapp.queries.transcript import SpanView, Turn
 
 SHOWN_AT_ONCE = 6  # Candidates of a head before "all labels"
@@ -89,12 +89,14 @@ class CasePage:
     is_blind: bool
     heads: tuple[HeadView, ...]
     turns: tuple[Turn, ...]
-    history: tuple[Annotation, ...]
+    history: tuple[history.Line, ...]
+    versions: tuple[history.Line, ...]  # What other versions than the one shown said
+    known: int  # The newest annotation
     shown: Prediction | None
     look: str = ""  # The head whose words are marked
 
 
-def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "") -> CasePage:
+def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "", since: int | None = None) -> CasePage:
     """Return the page of a case.
 
     Until a person has answered an audited case, its page shows nothing that the model or an import said.
@@ -103,6 +105,7 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "") ->
         case: what is shown.
         chosen: answers that a person gave and that are not saved, as the form sent them.
         look: the head whose words are marked; without one, none are before a head is chosen.
+        since: the newest annotation that the reader knew of.
     """
     schema = schemas.newest_version(case.schema).parsed
     is_blind = case.is_audit and case.is_open
@@ -134,7 +137,6 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "") ->
             )
         )
     spans = [span for view in views for span in view.spans if span.is_chosen]
-    history = case.annotations.select_related("annotator").order_by("-id")
     return CasePage(
         case=case,
         schema=schema,
@@ -143,7 +145,9 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "") ->
         is_blind=is_blind,
         heads=tuple(views),
         turns=transcript.turns(text, spans, looks),
-        history=() if is_blind else tuple(history),
+        history=() if is_blind else history.lines(case, schema, since=since),
+        versions=() if is_blind else history.versions(case, schema),
+        known=history.newest(case),
         shown=shown,
         look=look if looks.get(look) else "",
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from webapp import forms
 from webapp.actions import leases, reviews, sightings
 from webapp.errors import StaleCase
-from webapp.models import Case, CaseState
+from webapp.models import Case, CaseState, Correction
 from webapp.queries import casepage, wording
 from webapp.roles import EVERYONE, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
@@ -64,6 +66,7 @@ def _decide(request: HttpRequest, pk: int) -> HttpResponse:
                 answers=form.answers,
                 revision=form.revision,
                 shown=form.shown,
+                reason=form.reason,
                 note=form.note,
             )
         except StaleCase as exc:
@@ -72,8 +75,8 @@ def _decide(request: HttpRequest, pk: int) -> HttpResponse:
     if errors:
         for error in errors:
             messages.error(request, error)
-        page = casepage.page(case, chosen=form.typed)
-        return _show(request, page, can_decide=True, revision=revision, note=form.note, status=status)
+        page = casepage.page(case, chosen=form.typed, since=form.known)
+        return _show(request, page, can_decide=True, revision=revision, form=form, status=status)
     messages.success(request, f"Case {case.external_id} is decided.")
     return next_case(request)
 
@@ -84,12 +87,13 @@ def _show(
     *,
     can_decide: bool,
     revision: int,
-    note: str = "",
+    form: forms.Answered | None = None,
     status: int = 200,
 ) -> HttpResponse:
     sightings.record(page.case, person_of(request))
     context = {
-        "note": note,
+        "form": form,
+        "reasons": Correction.choices,
         "revision": revision,
         "page": page,
         "case": page.case,
@@ -105,5 +109,18 @@ def _holding(request: HttpRequest, case: Case) -> dict[str, object]:
     is_free = case.state == CaseState.REVIEW and not case.is_held and Role.SUPERVISOR in roles_of(request.user)
     return {
         "is_mine": is_mine,
+        "changed": _changed(request, case),
         "held": _("not held any more: another may take it") if is_free else wording.held(case, request.user),
     }
+
+
+def _changed(request: HttpRequest, case: Case) -> str:
+    """Say that a case is not any more what the reader has on the screen; who changed it, unless the case is blind."""
+    shown = request.GET.get("revision", "")
+    if not shown.isdecimal() or shown == str(case.revision):
+        return ""
+    newest = case.annotations.select_related("annotator").order_by("id").last()
+    if newest is None or (case.is_audit and case.is_open):
+        return _("changed meanwhile; what you typed stays")
+    when = date_format(timezone.localtime(newest.created_at), "H:i")
+    return _("changed by %(name)s at %(time)s; what you typed stays") % {"name": newest.annotator.name, "time": when}

@@ -255,6 +255,7 @@ const by_key = {
   a: () => save?.click(),
   n: () => document.getElementById("note")?.focus(),
   r: () => document.querySelector("[aria-keyshortcuts=r]")?.click(),
+  y: () => document.getElementById("reason")?.focus(),
   w: () => { marksWords = !marksWords; showWords(); },
 };
 
