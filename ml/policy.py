@@ -40,6 +40,7 @@ class FlagKind(StrEnum):
     DISAGREEMENT = "disagreement"
     AUDIT = "audit"
     ESCALATION = "escalation"
+    SECOND_OPINION = "second_opinion"
     LOW_RATING = "low_rating"
     INVALID = "invalid"
 

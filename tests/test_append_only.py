@@ -10,8 +10,19 @@ import pytest
 from django.db import IntegrityError, models, transaction
 
 from tests.conftest import helpline_prediction, predict, submission, trained_version
-from webapp.actions import promotions, sightings, submissions
-from webapp.models import Annotation, AuditEvent, ModelVersion, Prediction, Promotion, Schema, Sighting
+from webapp.actions import escalations, promotions, reviews, sightings, submissions
+from webapp.models import (
+    Acknowledgement,
+    Annotation,
+    AuditEvent,
+    Escalation,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    Review,
+    Schema,
+    Sighting,
+)
 from webapp.roles import Role
 
 CHANGES = [
@@ -19,6 +30,9 @@ CHANGES = [
     pytest.param(ModelVersion, {"folder": "another"}, id="model version"),
     pytest.param(Promotion, {"reason": "another"}, id="promotion"),
     pytest.param(AuditEvent, {"action": "another"}, id="audit event"),
+    pytest.param(Review, {"note": "another"}, id="review"),
+    pytest.param(Escalation, {"note": "another"}, id="escalation"),
+    pytest.param(Acknowledgement, {"at": datetime(2026, 1, 1, tzinfo=UTC)}, id="acknowledgement"),
     pytest.param(Sighting, {"at": datetime(2026, 1, 1, tzinfo=UTC)}, id="sighting"),
 ]
 
@@ -31,7 +45,10 @@ def record(helpline: Schema, import_rows: Callable[..., Any], person: Callable[.
     case = predict(version, "1", helpline_prediction(sure=0.6))
     submissions.record(case, submission(helpline, "Wanjiru", {"priority": "2"}, shown=case.current_prediction))
     promotions.promote(version, by=None, reason="the first")
-    sightings.record(case, person(Role.SUPERVISOR))
+    supervisor = person(Role.SUPERVISOR)
+    sightings.record(case, supervisor)
+    escalations.acknowledge(escalations.escalate(case, supervisor), person(Role.ADMIN))
+    reviews.ask_second_opinion(case, supervisor, revision=1)
 
 
 @pytest.mark.parametrize(("model", "change"), CHANGES)

@@ -1,4 +1,4 @@
-"""What every page needs: where the person may go, and which cases are synthetic."""
+"""What every page needs: where the person may go, what is escalated, and which cases are synthetic."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from django.http import HttpRequest
 
 from webapp.demo import SOURCE
 from webapp.queries import queue
+from webapp.queries.alerts import open_ones as open_alerts
 from webapp.roles import STAFF, Role, roles_of
 
 PLACES = (  # Address name, words, roles
     ("home", "Home", STAFF),
     ("label", "Label", (Role.ANNOTATOR,)),
     ("queue", "Queue", STAFF),
+    ("alerts", "Alerts", STAFF),
     ("imports", "Imports", (Role.ADMIN,)),
     ("models", "Models", STAFF),
     ("people", "People", (Role.ADMIN,)),
@@ -22,10 +24,11 @@ PLACES = (  # Address name, words, roles
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Return the places of this person's roles, how many cases wait for review, and the source of the demo's cases."""
+    """Return the places of this person's roles, what waits, the open alerts, and the source of the demo's cases."""
     user = getattr(request, "user", None)
     roles = roles_of(user) if user else set()
     here = request.resolver_match.url_name if request.resolver_match else ""
     places = [{"name": name, "words": words, "here": name == here} for name, words, for_ in PLACES if roles & set(for_)]
     waiting = queue.waiting() if roles & set(STAFF) else None
-    return {"places": places, "waiting": waiting, "roles": roles, "demo_source": SOURCE}
+    shown = open_alerts() if roles & set(STAFF) else None
+    return {"places": places, "waiting": waiting, "alerts": shown, "roles": roles, "demo_source": SOURCE}

@@ -10,6 +10,8 @@ CaseloopError
 ├── NotAddable          a person cannot be added as asked
 ├── NotDeactivatable    a person cannot be deactivated
 ├── NotAnswered         no worker could say what the version in use says of a text
+├── NotSendable         a case cannot be sent back as asked
+├── NotAcknowledgeable  an alert waits for somebody else
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
@@ -53,6 +55,14 @@ class NotDeactivatable(CaseloopError):
 
 class NotAnswered(CaseloopError):
     """No worker could say what the version in use says of a text."""
+
+
+class NotSendable(CaseloopError):
+    """A case cannot be sent back as asked."""
+
+
+class NotAcknowledgeable(CaseloopError):
+    """An alert waits for somebody else."""
 
 
 class NotSavable(CaseloopError):

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from webapp.views import backend, cases, health, home, imports, models, people, queue, webhooks
+from webapp.views import alerts, backend, cases, health, home, imports, models, people, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -24,6 +24,12 @@ urlpatterns = [
     path("cases/<int:pk>/", cases.case_page, name="case"),
     path("cases/<int:pk>/hold/", cases.hold, name="hold"),
     path("cases/<int:pk>/release/", cases.release, name="release"),
+    path("cases/<int:pk>/send-back/", cases.send_back, name="send-back"),
+    path("cases/<int:pk>/second-opinion/", cases.second_opinion, name="second-opinion"),
+    path("cases/<int:pk>/escalate/", alerts.escalate, name="escalate"),
+    path("alerts/", alerts.alerts_page, name="alerts"),
+    path("alerts/bar/", alerts.bar, name="alert-bar"),
+    path("alerts/<int:pk>/acknowledge/", alerts.acknowledge, name="acknowledge"),
     path("imports/", imports.import_list, name="imports"),
     path("imports/<int:pk>/", imports.import_page, name="import"),
     path("imports/<int:pk>/confirm/", imports.confirm, name="confirm-import"),

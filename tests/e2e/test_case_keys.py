@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from ml.types import HeadPrediction
 from tests.conftest import case_named, helpline_prediction, predict, trained_version
 from webapp.demo import generate
-from webapp.models import Annotation, Prediction, Schema
+from webapp.models import Annotation, Prediction, Review, Schema
 from webapp.roles import Role
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
@@ -134,6 +134,40 @@ def test_entities_are_marked_with_arrow_keys_and_with_the_mouse(open_case, scree
         (TEXT[span["start"] : span["end"]], span["label"]) for span in Annotation.objects.get().answers["entities"]
     ]
     assert found == [("baby is", "VICTIM"), ("rains", "LOCATION")]
+
+
+def test_escalating_is_one_key_and_leaves_everything_as_it_was(open_case, screenshots: Path) -> None:
+    page = open_case(text=demo_call())
+    page.keyboard.press("p")
+    page.keyboard.press("1")
+    page.keyboard.press("!")
+    expect(page.locator("#alerts")).to_contain_text("Escalated 1, by halima at")
+    expect(page.locator("#said")).to_have_text("▲ Escalated")
+    expect(page.locator("#head-priority input[value='1']")).to_be_checked()
+    page.keyboard.press("b")
+    page.screenshot(path=screenshots / "case-escalated-desk.png")
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    expect(page).to_have_url(QUEUE)
+    expect(page.locator("#alerts")).to_contain_text("waits for somebody else")
+    page.goto(page.url.replace("/queue/", "/alerts/"))
+    page.screenshot(path=screenshots / "alerts-desk.png")
+
+
+def test_a_case_is_sent_back_and_a_second_opinion_asked_with_keys(open_case) -> None:
+    page = open_case()
+    page.keyboard.press("n")
+    page.keyboard.type("listen to the end")
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(QUEUE)
+    expect(page.locator(".toasts")).to_contain_text("Case 1 is with annotators again.")
+    page.go_back()
+    page.keyboard.press("o")
+    expect(page).to_have_url(QUEUE)
+    assert [review.act for review in Review.objects.order_by("pk")] == ["send_back", "second_opinion"]
 
 
 def test_a_long_call_fits_the_screen_and_the_bar_of_actions_does_not_move(open_case, screenshots: Path) -> None:

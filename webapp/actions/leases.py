@@ -10,22 +10,28 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from webapp.models import Case, CaseState
+from ml.policy import FlagKind
+from webapp.models import Case, CaseState, Flag
+
+ASKED_BY = "person"  # Among the facts of a flag that asks for a second opinion
 
 
 @transaction.atomic
 def take_next(user: User) -> Case | None:
     """Lease the case in review that matters most and nobody else holds; None if there is none.
 
-    Two people never get the same one: the row is locked while it is chosen, and locked rows are passed over.
+    Two people never get the same one: the row is locked while it is chosen, and locked rows are passed over. Who asked
+    for a second opinion is not given the case again.
     """
+    asked = {f"facts__{ASKED_BY}": user.pk, "kind": FlagKind.SECOND_OPINION, "head": "", "resolved_at": None}
+    is_theirs = Exists(Flag.objects.filter(case=OuterRef("pk"), **asked))
     free = Q(held_by=None) | Q(held_until__lt=timezone.now()) | Q(held_by=user)
     case = (
         Case.objects.select_for_update(skip_locked=True)
-        .filter(free, state=CaseState.REVIEW)
+        .filter(free, ~is_theirs, state=CaseState.REVIEW)
         .order_by("-rank", "id")
         .first()
     )

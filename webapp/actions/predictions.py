@@ -16,7 +16,7 @@ from ml import policy, schema, types
 from webapp.actions import flags, outbox
 from webapp.models import Case, CaseState, HeadScore, ModelVersion, Prediction, Schema
 from webapp.models.cases import OPEN_STATES
-from webapp.queries import pending, schemas
+from webapp.queries import asks, pending, schemas
 
 if TYPE_CHECKING:
     from ml.serving import Looks  # Web processes run no model
@@ -161,6 +161,7 @@ def _route(
 ) -> None:
     locked = {case.pk: case for case in Case.objects.select_for_update().filter(pk__in=[case.pk for case in cases])}
     kept = set(_kept_in_review(locked))
+    asked = asks.waiting(locked)
     reasons: dict[int, Iterable[policy.Reason]] = {}
     for row, found in zip(rows, predictions, strict=True):
         case = locked[row.case_id]
@@ -170,7 +171,10 @@ def _route(
         case.rank = policy.rank(decision.harm, case.received_at, doubling_hours=rules.doubling_hours)
         if case.state in OPEN_STATES:
             reasons[case.pk] = [_explained(reason, row, found) for reason in decision.reasons]
-            before, case.state = case.state, CaseState.REVIEW if case.pk in kept else STATE_OF[decision.destination]
+            destination = STATE_OF[decision.destination]
+            if case.pk in asked and destination == CaseState.ACCEPTED:
+                destination = CaseState.LABELLING  # A supervisor waits for what annotators say
+            before, case.state = case.state, CaseState.REVIEW if case.pk in kept else destination
             if case.state == CaseState.LABELLING != before:
                 salt = row.version.schema.audit_salt
                 case.annotators_wanted = policy.annotators_wanted(rules, case.source, case.external_id, salt=salt)

@@ -16,7 +16,7 @@ from ml.policy import FlagKind, Policy, Reason
 from ml.types import Labels
 from webapp.actions import flags, labelling, labels, outbox
 from webapp.models import Annotation, Annotator, Case, CaseState, Origin, Prediction, SchemaVersion
-from webapp.queries import schemas
+from webapp.queries import asks, schemas
 
 BY_PEOPLE = (Origin.LABEL_STUDIO, Origin.REVIEW)
 
@@ -79,8 +79,8 @@ def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy) -> None:
     """Resolve the labels of a case and move it on. The row must be locked.
 
     Doubts, and annotators who disagree on a head that routes or has a limit, send it to review; once every head that
-    routes has a label from a person, and as many annotators have answered as are wanted, it is decided. What was
-    withdrawn or erased stays so.
+    routes has a label from a person, and as many annotators have answered as are wanted, it is decided, unless a
+    supervisor sent it back and waits. What was withdrawn or erased stays so.
     """
     routing = rules.thresholds.keys()
     disputed = [
@@ -97,6 +97,8 @@ def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy) -> None:
             flags.raise_flag(case, reason.kind, head=reason.head or "", facts=dict(reason.facts))
         case.state = CaseState.REVIEW
         outbox.want_out([case])
+    elif asks.waiting([case.pk]):
+        pass
     elif case.state != CaseState.REVIEW and routing <= by_people and _is_answered_by_enough(case):
         flags.resolve_all(case)
         case.state = CaseState.DECIDED

@@ -4,12 +4,13 @@
     cases        Conversation, Case, CaseText, CaseWords, Flag
     annotations  Annotator, Annotation, Label, Import
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
+    reviews      Review, Escalation, Acknowledgement
     sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
     desk         Search, SavedView, Sighting
     audit        AuditEvent
 
-Rows of Annotation, ModelVersion, Promotion, Sighting and AuditEvent are only ever added; a trigger in the database
-refuses the rest.
+Rows of Annotation, ModelVersion, Promotion, Sighting, AuditEvent and of the reviews are only ever added; a trigger in
+the database refuses the rest.
 """
 
 from webapp.models.annotations import (
@@ -38,6 +39,7 @@ from webapp.models.learning import (
     Snapshot,
     SnapshotRow,
 )
+from webapp.models.reviews import Acknowledgement, Act, Escalation, Review
 from webapp.models.schemas import Policy, Schema, SchemaVersion
 from webapp.models.sync import (
     Checkup,
@@ -50,6 +52,8 @@ from webapp.models.sync import (
 )
 
 __all__ = [
+    "Acknowledgement",
+    "Act",
     "Annotation",
     "Annotator",
     "AnnotatorKind",
@@ -61,6 +65,7 @@ __all__ = [
     "Checkup",
     "Conversation",
     "Correction",
+    "Escalation",
     "Evaluation",
     "Flag",
     "HeadScore",
@@ -80,6 +85,7 @@ __all__ = [
     "Promotion",
     "Question",
     "Restoration",
+    "Review",
     "Run",
     "RunState",
     "SavedView",

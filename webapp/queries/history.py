@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.contrib.auth.models import User
+
 from ml.schema import Head, Schema
 from webapp.models import Annotation, Case, Prediction
 from webapp.queries import wording
@@ -34,13 +36,22 @@ class Line:
 
 
 def lines(case: Case, schema: Schema, *, since: int | None = None) -> tuple[Line, ...]:
-    """Return what was said, the newest first.
+    """Return what was said and done, the newest first.
 
     Args:
         since: the newest annotation that the reader knew of; None where that makes no difference.
     """
-    found = case.annotations.select_related("annotator").order_by("-id")
-    return tuple(_line(one, schema, is_new=since is not None and one.pk > since) for one in found)
+    said = case.annotations.select_related("annotator").order_by("-id")
+    found = [_line(one, schema, is_new=since is not None and one.pk > since) for one in said]
+    acts = case.reviews.filter(annotation=None).select_related("person", "to").order_by("-id")
+    for act in acts:
+        how = f"{act.get_act_display()}: {act.to}" if act.to else act.get_act_display()
+        found.append(Line(_name(act.person), how, act.at, note=act.note))
+    for one in case.escalations.select_related("person", "acknowledgement__person").order_by("-id"):
+        found.append(Line(_name(one.person), "escalated", one.at, note=one.note))
+        if (answer := getattr(one, "acknowledgement", None)) is not None:
+            found.append(Line(_name(answer.person), "acknowledged the alert", answer.at))
+    return tuple(sorted(found, key=lambda line: line.at, reverse=True))
 
 
 def newest(case: Case) -> int:
@@ -77,6 +88,10 @@ def _predicted(one: Prediction, schema: Schema) -> tuple[Said, ...]:
     return tuple(
         Said(head.name, _words(head, one.heads[head.key]["answer"])) for head in schema.heads if head.key in one.heads
     )
+
+
+def _name(person: User) -> str:
+    return person.get_full_name() or person.get_username()
 
 
 def _words(head: Head, answer: object) -> str:

@@ -16,11 +16,19 @@ from ml.schema import Head, Kind, Schema
 from webapp.models import Case, Flag
 
 # Tells nothing of what the model answered, and so may be shown with a case that is audited blind
-BLIND_KINDS = (FlagKind.AUDIT, FlagKind.DISAGREEMENT, FlagKind.ESCALATION, FlagKind.LOW_RATING, FlagKind.INVALID)
+BLIND_KINDS = (
+    FlagKind.AUDIT,
+    FlagKind.DISAGREEMENT,
+    FlagKind.ESCALATION,
+    FlagKind.SECOND_OPINION,
+    FlagKind.LOW_RATING,
+    FlagKind.INVALID,
+)
 TOLD_BLIND = Q(kind__in=BLIND_KINDS) | Q(facts__has_key="by")  # Of these kinds, or by a person
 ORDER = (
     FlagKind.ESCALATION,
     FlagKind.URGENT,
+    FlagKind.SECOND_OPINION,
     FlagKind.DISAGREEMENT,
     FlagKind.INVALID,
     FlagKind.LOW_RATING,
@@ -165,6 +173,8 @@ def _part(schema: Schema, flag: Flag) -> str:
         case FlagKind.INVALID:
             fault = facts["problem"].removeprefix(f"{flag.head} ")
             return f"fault in an annotation: {f'{name.lower()} {fault}'.strip()}"
+        case FlagKind.SECOND_OPINION:
+            return f"{facts['name']} asks for a second opinion"
         case FlagKind.AUDIT:
             return "audit: answered without the model"
         case _:

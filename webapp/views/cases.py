@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,9 +14,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from webapp import forms
 from webapp.actions import leases, reviews, sightings
-from webapp.errors import StaleCase
+from webapp.errors import CaseloopError, NotSendable, StaleCase
 from webapp.models import Case, CaseState, Correction
-from webapp.queries import casepage, wording
+from webapp.queries import asks, casepage, wording
 from webapp.roles import EVERYONE, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
 
@@ -26,7 +28,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     case = case_for(request.user, pk)
     is_supervisor = Role.SUPERVISOR in roles_of(request.user)
     if request.method == "POST" and is_supervisor:
-        return _decide(request, pk)
+        return _review(request, pk, _decide)
     if is_supervisor and case.state == CaseState.REVIEW:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
@@ -53,32 +55,67 @@ def hold(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "hold.html", _holding(request, case))
 
 
-def _decide(request: HttpRequest, pk: int) -> HttpResponse:
+@require_POST
+@allow(Role.SUPERVISOR)
+def send_back(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let annotators answer a case again."""
+    return _review(request, pk, _send_back)
+
+
+@require_POST
+@allow(Role.SUPERVISOR)
+def second_opinion(request: HttpRequest, pk: int) -> HttpResponse:
+    """Leave a case to another supervisor."""
+    return _review(request, pk, _ask_second_opinion)
+
+
+def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, forms.Answered], str]) -> HttpResponse:
+    """Do something with a case and open the next one; where it cannot be done, nothing that was typed is lost."""
     case = case_for(request.user, pk)
     form = forms.read_answers(casepage.page(case), request.POST)
-    errors, status = form.errors, 422
+    errors, status = form.errors if act is _decide else (), 422
     revision = form.revision  # Of a faulty form too: mended, it is still as old as it was
     if not errors:
         try:
-            reviews.decide(
-                case,
-                person_of(request),
-                answers=form.answers,
-                revision=form.revision,
-                shown=form.shown,
-                reason=form.reason,
-                note=form.note,
-            )
+            messages.success(request, act(request, case, form))
         except StaleCase as exc:
             case.refresh_from_db()
             errors, status, revision = (str(exc),), 409, case.revision
+        except CaseloopError as exc:
+            errors = (str(exc),)
     if errors:
         for error in errors:
             messages.error(request, error)
         page = casepage.page(case, chosen=form.typed, since=form.known)
         return _show(request, page, can_decide=True, revision=revision, form=form, status=status)
-    messages.success(request, f"Case {case.external_id} is decided.")
     return next_case(request)
+
+
+def _decide(request: HttpRequest, case: Case, form: forms.Answered) -> str:
+    reviews.decide(
+        case,
+        person_of(request),
+        answers=form.answers,
+        revision=form.revision,
+        shown=form.shown,
+        reason=form.reason,
+        note=form.note,
+    )
+    return _("Case %(id)s is decided.") % {"id": case.external_id}
+
+
+def _send_back(request: HttpRequest, case: Case, form: forms.Answered) -> str:
+    to = request.POST.get("to", "")
+    asked = next((one for one, _answered in asks.annotators(case) if str(one.pk) == to), None)
+    if to and asked is None:
+        raise NotSendable(_("This annotator cannot be asked; choose another."))
+    reviews.send_back(case, person_of(request), revision=form.revision, note=form.note, to=asked)
+    return _("Case %(id)s is with annotators again.") % {"id": case.external_id}
+
+
+def _ask_second_opinion(request: HttpRequest, case: Case, form: forms.Answered) -> str:
+    reviews.ask_second_opinion(case, person_of(request), revision=form.revision, note=form.note)
+    return _("Case %(id)s waits for another supervisor.") % {"id": case.external_id}
 
 
 def _show(
@@ -94,6 +131,7 @@ def _show(
     context = {
         "form": form,
         "reasons": Correction.choices,
+        "annotators": asks.annotators(page.case) if can_decide and page.case.is_open else [],
         "revision": revision,
         "page": page,
         "case": page.case,

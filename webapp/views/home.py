@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from webapp.actions import labelling as next_cases
 from webapp.actions import people
 from webapp.models import LabelStudioProject
-from webapp.queries import labelling, loop
+from webapp.queries import asks, labelling, loop
 from webapp.roles import EVERYONE, STAFF, Role, allow, person_of, roles_of
 
 
@@ -30,6 +30,7 @@ def label(request: HttpRequest) -> HttpResponse:
     """Show an annotator what waits in Label Studio, and what they did."""
     context = {
         "work": labelling.work(person_of(request)),
+        "asked": asks.of(request.user),
         "is_embedded": settings.LABEL_STUDIO_IS_EMBEDDED,
         "title": "Label",
     }
@@ -39,9 +40,11 @@ def label(request: HttpRequest) -> HttpResponse:
 @require_GET
 @allow(Role.ANNOTATOR)
 def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
-    """Take an annotator to their next case in Label Studio, signed in where it is the embedded one."""
+    """Take an annotator to their next case in Label Studio, or to one there, signed in where it is the embedded one."""
     project = get_object_or_404(LabelStudioProject, schema__name=schema)
-    task = next_cases.take_next(person_of(request), project)
+    case = request.GET.get("case", "")
+    task = project.tasks.filter(case=int(case), withdrawn_at=None).first() if case.isdecimal() else None
+    task = task or next_cases.take_next(person_of(request), project)
     if task is None:
         messages.info(request, "No case waits for you at the moment.")
         return redirect("label")

@@ -251,10 +251,17 @@ for (const button of answers.querySelectorAll(".label")) {
 
 // --- Keys
 
+const press = (key) => document.querySelector(`.actions [aria-keyshortcuts="${key}"]`)?.click();
 const by_key = {
   a: () => save?.click(),
   n: () => document.getElementById("note")?.focus(),
-  r: () => document.querySelector("[aria-keyshortcuts=r]")?.click(),
+  r: () => press("r"),
+  o: () => press("o"),
+  "!": () => press("!"),
+  b: () => {
+    press("b");
+    document.querySelector(".back select")?.focus();
+  },
   y: () => document.getElementById("reason")?.focus(),
   w: () => { marksWords = !marksWords; showWords(); },
 };
@@ -262,6 +269,8 @@ const by_key = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (isTyping(event.target)) {
+    const menu = event.target.closest("details.back");
+    if (event.key === "Escape" && menu) menu.open = false;
     if (event.key === "Escape") current ? goTo(current) : event.target.blur();
     else if (event.key === "Enter" && event.target.matches("input")) event.preventDefault(); // Not the decision
     return;

@@ -1,0 +1,46 @@
+"""Raising the alarm about a case, whatever any model said of it, and acknowledging that somebody did."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from ml.policy import FlagKind
+from webapp.actions import audit, flags, outbox
+from webapp.errors import NotAcknowledgeable
+from webapp.models import Acknowledgement, Case, CaseState, Escalation
+
+
+@transaction.atomic
+def escalate(case: Case, user: User, *, note: str = "") -> Escalation:
+    """Put an alert on the pages of all supervisors and admins, and an undecided case into review.
+
+    Again, while nobody has acknowledged it, changes nothing. What people answered stands, so open forms stay good.
+    """
+    case = Case.objects.select_for_update().get(pk=case.pk)
+    known = case.escalations.filter(acknowledgement=None).first()
+    if known is not None:
+        return known
+    escalation = Escalation.objects.create(case=case, person=user, note=note[:2000])
+    if case.is_open:
+        flags.raise_flag(case, FlagKind.ESCALATION, facts={"by": "person"})
+        case.state = CaseState.REVIEW
+        case.save(update_fields=["state"])
+        outbox.want_out([case])
+    audit.record(user, "case escalated", f"case {case.pk}", escalation=escalation.pk)
+    return escalation
+
+
+@transaction.atomic
+def acknowledge(escalation: Escalation, user: User) -> None:
+    """Record that somebody took an escalation on; a second time changes nothing.
+
+    Raises:
+        NotAcknowledgeable: the person raised it: somebody else must have seen it.
+    """
+    if escalation.person_id == user.pk:
+        raise NotAcknowledgeable("You raised this alert: another supervisor or an admin has to acknowledge it.")
+    row, is_new = Acknowledgement.objects.get_or_create(escalation=escalation, defaults={"person": user})
+    if is_new:
+        seconds = round((row.at - escalation.at).total_seconds(), 1)
+        audit.record(user, "escalation acknowledged", f"case {escalation.case_id}", seconds=seconds)
