@@ -45,6 +45,15 @@ class Look:
 Looks: TypeAlias = dict[str, list[Look]]  # By head, words in the order of the text
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that a model tells of one text; texts that are alike have vectors, (W,), at a small angle."""
+
+    prediction: Prediction
+    looks: Looks
+    vector: Floats
+
+
 class Predictor:
     """A loaded model. Loading takes about half a second, so keep one; several threads may use it."""
 
@@ -65,6 +74,7 @@ class Predictor:
         self._calibration = {key: HeadCalibration(**{"rows": 1, **found}) for key, found in known.items()}
         reading = self.manifest["encoder"]
         self._splitter = Splitter.load(place / TOKENIZER, reading["max_tokens"])
+        self.encoder_hash: str = reading["sha256"]
         self._pad: int = reading["pad"]
         self._pooling: str = reading["pooling"]
         self._normalise = normalising.BY_NAME[reading["normalising"]]
@@ -94,6 +104,10 @@ class Predictor:
             texts: words of cases.
             most: how many words of a head are told of, those that it looked at most; None means all.
         """
+        return [(reading.prediction, reading.looks) for reading in self.read(texts, most=most)]
+
+    def read(self, texts: Sequence[str], *, most: int | None = None) -> list[Reading]:
+        """Predict and explain, and tell the vector of each text."""
         return [found for part in self._parts(partial(self._look, most=most), texts, ignore) for found in part]
 
     def logits(self, texts: Sequence[str], *, progress: OnProgress = ignore) -> dict[str, Any]:
@@ -122,13 +136,14 @@ class Predictor:
     def _answer(self, texts: Sequence[str], encode: Encode) -> list[Prediction]:
         return self._predictions(*self._score(texts, encode))
 
-    def _look(self, texts: Sequence[str], encode: Encode, most: int | None) -> list[tuple[Prediction, Looks]]:
+    def _look(self, texts: Sequence[str], encode: Encode, most: int | None) -> list[Reading]:
         scored, cut = self._score(texts, encode)
         looks = [
             {key: _looks(one, weights, most) for key, weights in scores.attention.items()}
             for scores, one in zip(scored, cut, strict=True)
         ]
-        return list(zip(self._predictions(scored, cut), looks, strict=True))
+        vectors = [scores.vector for scores in scored]
+        return [Reading(*found) for found in zip(self._predictions(scored, cut), looks, vectors, strict=True)]
 
     def _predictions(self, scored: Sequence[Scored], cut: Sequence[Pieces]) -> list[Prediction]:
         words = [one.words for one in cut]
@@ -157,7 +172,7 @@ class Predictor:
                 scores[head.key] = found[0, : len(cut.words)] if head.kind == Kind.SPANS else found[0]
             if (weights := outputs.get(f"attention.{head.key}")) is not None:
                 attention[head.key] = weights[0]
-        return Scored(scores, attention)
+        return Scored(scores, attention, tokens[0].mean(axis=0))
 
     def _logits(self, scored: Sequence[Scored]) -> dict[str, Any]:
         logits: dict[str, Any] = {}
@@ -173,10 +188,14 @@ class Predictor:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Raw scores of one text: (C,) or (N, 1 + 2 C) for each head, and the attention over its phrases, (V,)."""
+    """Raw scores of one text: (C,) or (N, 1 + 2 C) for each head, and the attention over its phrases, (V,).
+
+    `vector` is the mean of what the encoder gave for its word pieces, (W,).
+    """
 
     scores: dict[str, Floats]
     attention: dict[str, Floats]
+    vector: Floats
 
 
 def _looks(cut: Pieces, attention: Floats, most: int | None) -> list[Look]:

@@ -24,6 +24,7 @@ urlpatterns = [
     path("cases/<int:pk>/", cases.case_page, name="case"),
     path("cases/<int:pk>/hold/", cases.hold, name="hold"),
     path("cases/<int:pk>/release/", cases.release, name="release"),
+    path("cases/<int:pk>/similar/", cases.similar_cases, name="similar"),
     path("cases/<int:pk>/send-back/", cases.send_back, name="send-back"),
     path("cases/<int:pk>/second-opinion/", cases.second_opinion, name="second-opinion"),
     path("cases/<int:pk>/escalate/", alerts.escalate, name="escalate"),

@@ -22,10 +22,11 @@ from ml.config import TrainConfig
 from ml.errors import InputError
 from ml.policy import Side
 from ml.progress import OnProgress, Progress, ignore
-from ml.serving import Looks, Predictor
+from ml.serving import Predictor, Reading
+from ml.sketches import sketch
 from ml.types import Example, Prediction
 from webapp import tasks
-from webapp.actions import predictions, registrations, runs, snapshots, versions
+from webapp.actions import predictions, registrations, runs, sketches, snapshots, versions
 from webapp.errors import NotRegistrable
 from webapp.models import Case, CaseText, ModelVersion, Profile, Question, Run, Schema, Snapshot, SnapshotRow
 from webapp.queries import pending, schemas
@@ -64,14 +65,18 @@ def predict_cases(schema_id: int) -> None:
     row = Schema.objects.get(pk=schema_id)
     for _ in range(MOST_BATCHES):
         if not pending.free_cases(row).exists():
-            return
+            break
         version = schemas.answering_version(row)
         model = model_of(version)
         cases = predictions.claim(row, BATCH, most_characters=BATCH_CHARACTERS)
         if not cases:
-            return
+            break
         _predict(version, model, cases)
-    tasks.predict_cases.delay(schema_id)
+    else:
+        tasks.predict_cases.delay(schema_id)
+        return
+    if _sketch_labelled(row):
+        tasks.predict_cases.delay(schema_id)
 
 
 def _predict(version: ModelVersion, model: Model, cases: Sequence[Case]) -> None:
@@ -81,7 +86,7 @@ def _predict(version: ModelVersion, model: Model, cases: Sequence[Case]) -> None
     except Exception as exc:
         failure = exc
     else:
-        _store(version, cases, found)
+        _store(version, model, cases, found)
         return
     failed = list(cases) if len(cases) == 1 else _predict_each(version, model, cases)
     if failed and _answers(model):
@@ -103,7 +108,7 @@ def _predict_each(version: ModelVersion, model: Model, cases: Sequence[Case]) ->
             logger.warning("case could not be predicted", extra={"case": case.pk, "error": type(exc).__name__})
             failed.append(case)
         else:
-            _store(version, [case], found)
+            _store(version, model, [case], found)
     return failed
 
 
@@ -115,17 +120,21 @@ def _answers(model: Model) -> bool:
     return True
 
 
-def _answer(model: Model, cases: Sequence[Case]) -> list[tuple[Prediction, Looks]]:
-    """Predict cases, and tell which words were looked at where the model can."""
+def _answer(model: Model, cases: Sequence[Case]) -> list[Prediction] | list[Reading]:
+    """Predict cases; a model that can also tells which words it looked at, and the vectors of the texts."""
     texts = [case.stored_text.text for case in cases]
-    if isinstance(model, Predictor):
-        return model.explain(texts, most=MOST_LOOKS)
-    return [(said, {}) for said in model.predict(texts)]
+    return model.read(texts, most=MOST_LOOKS) if isinstance(model, Predictor) else model.predict(texts)
 
 
-def _store(version: ModelVersion, cases: Sequence[Case], found: Sequence[tuple[Prediction, Looks]]) -> None:
+def _store(
+    version: ModelVersion, model: Model, cases: Sequence[Case], found: Sequence[Prediction] | Sequence[Reading]
+) -> None:
+    said = [one.prediction if isinstance(one, Reading) else one for one in found]
+    looks = [one.looks if isinstance(one, Reading) else {} for one in found]
     try:
-        predictions.store(version, cases, [said for said, _ in found], looks=[looks for _, looks in found])
+        predictions.store(version, cases, said, looks=looks)
+        if isinstance(model, Predictor):
+            _store_sketches(model, cases, found)
     except Exception:
         predictions.give_back(cases)
         raise
@@ -146,6 +155,26 @@ def answer(question_id: int) -> None:
         raise
     heads = [{key: head.as_json() for key, head in said.items()} for said in found]
     waiting.update(predictions=heads, version=version)
+
+
+def _store_sketches(model: Predictor, cases: Sequence[Case], found: Iterable[Prediction | Reading]) -> None:
+    read = zip(cases, found, strict=True)
+    bits = {case.pk: sketch(one.vector) for case, one in read if isinstance(one, Reading)}
+    sketches.store(bits, encoder=model.encoder_hash)
+
+
+def _sketch_labelled(schema: Schema) -> bool:
+    """Sketch some labelled cases that another encoder read last, or none; tell whether there were any.
+
+    Decided cases are not predicted again, and yet are what others are compared with.
+    """
+    version = schemas.answering_version(schema)
+    model = model_of(version) if version.is_trained else None
+    if not isinstance(model, Predictor):
+        return False
+    cases = list(sketches.wanting(schema, encoder=model.encoder_hash)[:BATCH])
+    _store_sketches(model, cases, _answer(model, cases))
+    return bool(cases)
 
 
 def train(run_id: int) -> None:

@@ -1,7 +1,7 @@
 """The tables, one module for each group of nouns.
 
     schemas      Schema, SchemaVersion, Policy
-    cases        Conversation, Case, CaseText, CaseWords, Flag
+    cases        Conversation, Case, CaseText, CaseWords, Sketch, Flag
     annotations  Annotator, Annotation, Label, Import
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
     reviews      Review, Escalation, Acknowledgement
@@ -24,7 +24,7 @@ from webapp.models.annotations import (
     Origin,
 )
 from webapp.models.audit import AuditEvent
-from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag
+from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
 from webapp.models.desk import SavedView, Search, Sighting
 from webapp.models.learning import (
     Evaluation,
@@ -93,6 +93,7 @@ __all__ = [
     "SchemaVersion",
     "Search",
     "Sighting",
+    "Sketch",
     "Snapshot",
     "SnapshotRow",
 ]

@@ -117,6 +117,25 @@ class CaseText(models.Model):
         return f"text of case {self.case_id}"
 
 
+class BitsField(models.Field):  # type: ignore[type-arg]
+    """As many bits as a sketch has, as zeros and ones."""
+
+    def db_type(self, connection: object) -> str:
+        """Return the type of the column."""
+        return "bit(512)"  # ml.sketches.BITS; a test compares them
+
+
+class Sketch(models.Model):
+    """Which texts a text is like: see `ml.sketches`. It tells something of the text, and so goes with it."""
+
+    text = models.OneToOneField(CaseText, on_delete=models.CASCADE, primary_key=True, related_name="sketch")
+    encoder = models.CharField(max_length=64)  # The hash of the encoder that read it; others cannot be compared
+    bits = BitsField()
+
+    def __str__(self) -> str:
+        return f"sketch of the text of case {self.text_id}"
+
+
 class CaseWords(models.Model):
     """The words of a case's text, for searching: a column that the database makes from the text and erases with it.
 

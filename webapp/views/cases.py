@@ -10,14 +10,14 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp import forms
 from webapp.actions import leases, reviews, sightings
 from webapp.errors import CaseloopError, NotSendable, StaleCase
 from webapp.models import Case, CaseState, Correction
-from webapp.queries import asks, casepage, wording
-from webapp.roles import EVERYONE, Role, allow, case_for, person_of, roles_of
+from webapp.queries import asks, casepage, schemas, similar, wording
+from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
 
 
@@ -53,6 +53,17 @@ def hold(request: HttpRequest, pk: int) -> HttpResponse:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
     return render(request, "hold.html", _holding(request, case))
+
+
+@require_GET
+@allow(*STAFF)
+def similar_cases(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show the labelled cases that are most like this one; of a blind case none, since they suggest an answer."""
+    case = case_for(request.user, pk)
+    is_blind = case.is_audit and case.is_open
+    found = [] if is_blind else similar.labelled(case, schemas.newest_version(case.schema).parsed)
+    name = "similar.html" if request.htmx else "similar_page.html"  # type: ignore[attr-defined]
+    return render(request, name, {"similar": found, "case": case, "title": _("Similar cases")})
 
 
 @require_POST
@@ -136,6 +147,7 @@ def _show(
         "page": page,
         "case": page.case,
         "can_decide": can_decide,
+        "is_staff": bool(roles_of(request.user) & set(STAFF)),
         "title": f"Case {page.case.external_id}",
     }
     return render(request, "case.html", context | _holding(request, page.case), status=status)
