@@ -21,6 +21,7 @@ REACH = {
     "home": EVERYONE,
     "label": (A,),
     "open-label-studio": (A,),
+    "keys": EVERYONE,
     "status": STAFF,
     "label-studio": (M,),
     "examine-label-studio": (M,),
@@ -37,6 +38,9 @@ REACH = {
     "hold": (S,),
     "release": (S,),
     "similar": STAFF,
+    "draft": (S,),
+    "discard-draft": (S,),
+    "undo": (S,),
     "send-back": (S,),
     "second-opinion": (S,),
     "escalate": EVERYONE,
@@ -69,6 +73,9 @@ POSTED = {
     "save-view",
     "remove-view",
     "release",
+    "draft",
+    "discard-draft",
+    "undo",
     "send-back",
     "second-opinion",
     "escalate",
@@ -101,7 +108,7 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     numbers = {"case": case.pk, "hold": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
     other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
     numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
-    numbers |= dict.fromkeys(("similar", "send-back", "second-opinion", "escalate"), case.pk)
+    numbers |= dict.fromkeys(("draft", "discard-draft", "similar", "send-back", "second-opinion", "escalate"), case.pk)
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))
     numbers["acknowledge"] = raised.pk
     LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)

@@ -11,6 +11,7 @@ CaseloopError
 ├── NotDeactivatable    a person cannot be deactivated
 ├── NotAnswered         no worker could say what the version in use says of a text
 ├── NotSendable         a case cannot be sent back as asked
+├── NotUndoable         there is no step to take back
 ├── NotAcknowledgeable  an alert waits for somebody else
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
@@ -59,6 +60,10 @@ class NotAnswered(CaseloopError):
 
 class NotSendable(CaseloopError):
     """A case cannot be sent back as asked."""
+
+
+class NotUndoable(CaseloopError):
+    """There is no step to take back."""
 
 
 class NotAcknowledgeable(CaseloopError):

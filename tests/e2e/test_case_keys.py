@@ -170,6 +170,35 @@ def test_a_case_is_sent_back_and_a_second_opinion_asked_with_keys(open_case) -> 
     assert [review.act for review in Review.objects.order_by("pk")] == ["send_back", "second_opinion"]
 
 
+def test_what_is_typed_is_kept_and_what_was_sent_is_taken_back(open_case, screenshots: Path) -> None:
+    page = open_case()
+    page.keyboard.press("p")
+    page.keyboard.press("1")
+    expect(page.locator("#draft")).to_contain_text("draft saved")
+    page.reload()
+    expect(page.locator("#head-priority input[value='1']")).to_be_checked()
+    page.screenshot(path=screenshots / "case-draft-desk.png")
+    page.keyboard.press("a")
+    expect(page).to_have_url(QUEUE)
+    page.screenshot(path=screenshots / "queue-toast-desk.png")
+    page.keyboard.press("u")
+    expect(page.locator(".toasts")).to_contain_text("Taken back")
+    expect(page.locator("#head-priority input[value='1']")).to_be_checked()
+    assert case_named("1").state == "review"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_keyboard_map_opens_and_closes(open_case, screenshots: Path, size: str) -> None:
+    page = open_case(size)
+    page.keyboard.press("?")
+    expect(page.locator("dialog")).to_be_visible()
+    page.screenshot(path=screenshots / f"keys-{size}.png")
+    page.keyboard.press("a")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+    assert case_named("1").state == "review"
+
+
 def test_a_long_call_fits_the_screen_and_the_bar_of_actions_does_not_move(open_case, screenshots: Path) -> None:
     page = open_case(text=demo_call())
     bar = page.locator(".actions").bounding_box()

@@ -40,3 +40,15 @@ def raise_flag(case: Case, kind: FlagKind, *, head: str = "", facts: dict[str, A
 def resolve_all(case: Case) -> None:
     """Close every flag of a case that a person has decided."""
     case.flags.filter(resolved_at=None).update(resolved_at=timezone.now())
+
+
+def bring_back(case: Case, ids: Iterable[int]) -> None:
+    """Open the flags again that an act closed, and close the one that it raised."""
+    case.flags.filter(kind=FlagKind.SECOND_OPINION, resolved_at=None).exclude(pk__in=ids).update(
+        resolved_at=timezone.now()
+    )
+    are_open = set(case.flags.filter(resolved_at=None).values_list("kind", "head"))
+    for flag in case.flags.filter(pk__in=ids).exclude(resolved_at=None):
+        if (flag.kind, flag.head) not in are_open:  # A version may have raised it anew
+            flag.resolved_at = None
+            flag.save(update_fields=["resolved_at"])

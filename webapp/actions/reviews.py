@@ -1,16 +1,23 @@
-"""What a supervisor does with a case: accept it, fix it, send it back, or ask for a second opinion."""
+"""What a supervisor does with a case: accept, fix, send back, ask for a second opinion; and taking that back."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from ml.policy import FlagKind
 from ml.types import Labels
-from webapp.actions import audit, flags, labels, leases, outbox, people, submissions
-from webapp.errors import NotSendable, StaleCase
-from webapp.models import Act, Annotator, Case, CaseState, Origin, Prediction, Review
+from webapp.actions import audit, drafts, flags, labels, leases, outbox, people, submissions
+from webapp.errors import NotSendable, NotUndoable, StaleCase
+from webapp.models import Act, Annotation, Annotator, Case, CaseState, Origin, Prediction, Review
 from webapp.queries import history, schemas
+
+STALE = (
+    "Somebody changed this case since you opened it, so your answers are not saved yet. "
+    "They are still here: what was said meanwhile is marked as new; save again if yours hold."
+)
 
 
 def decide(
@@ -34,7 +41,7 @@ def decide(
     """
     with transaction.atomic():
         case = _locked(case, revision)
-        known = history.newest(case)
+        known, before = history.newest(case), _standing(case)
         submission = submissions.Submission(
             annotator=people.annotator_of(user),
             schema_version=schemas.newest_version(case.schema),
@@ -50,7 +57,7 @@ def decide(
         outbox.want_out([case])
         _move(case, CaseState.DECIDED)
         act = Act.FIX if annotation.changed_heads else Act.ACCEPT
-        Review.objects.create(case=case, person=user, act=act, annotation=annotation, known=known, note=note[:2000])
+        _record(case, user, act, before, known=known, note=note, annotation=annotation)
         audit.record(user, "case decided", f"case {case.pk}", changed=annotation.changed_heads)
 
 
@@ -70,11 +77,10 @@ def send_back(case: Case, user: User, *, revision: int, note: str, to: Annotator
     with transaction.atomic():
         case = _locked(case, revision)
         _refuse_decided(case)
-        Review.objects.create(
-            case=case, person=user, act=Act.SEND_BACK, to=to, known=history.newest(case), note=note[:2000]
-        )
+        known, before = history.newest(case), _standing(case)
         flags.resolve_all(case)
         _move(case, CaseState.LABELLING)
+        _record(case, user, Act.SEND_BACK, before, known=known, note=note, to=to)
         outbox.want_in([case])
         audit.record(user, "case sent back", f"case {case.pk}", to=to.pk if to else None)
 
@@ -89,24 +95,69 @@ def ask_second_opinion(case: Case, user: User, *, revision: int, note: str = "")
     with transaction.atomic():
         case = _locked(case, revision)
         _refuse_decided(case)
-        known = history.newest(case)
-        Review.objects.create(case=case, person=user, act=Act.SECOND_OPINION, known=known, note=note[:2000])
+        known, before = history.newest(case), _standing(case)
         name = user.get_full_name() or user.get_username()
         flags.raise_flag(
             case, FlagKind.SECOND_OPINION, facts={"by": "supervisor", leases.ASKED_BY: user.pk, "name": name}
         )
         _move(case, CaseState.REVIEW)
+        _record(case, user, Act.SECOND_OPINION, before, known=known, note=note)
         outbox.want_out([case])
         audit.record(user, "second opinion asked", f"case {case.pk}")
 
 
-def _locked(case: Case, revision: int) -> Case:
+def undo(user: User) -> Case:
+    """Take back the last thing that a person did with a case, and give them the case with what they had typed.
+
+    Nothing is removed: a row says that the answer is withdrawn, as one says that it was given.
+
+    Raises:
+        NotUndoable: the person did nothing yet, or took it back already.
+        StaleCase: somebody changed the case since.
+    """
+    last = Review.objects.filter(person=user).order_by("-id").first()
+    if last is None or last.act == Act.UNDO:
+        raise NotUndoable("There is nothing to take back.")
+    with transaction.atomic():
+        case = _locked(last.case, last.revision, "Somebody changed this case since, so that nothing is taken back.")
+        if last.annotation is not None:
+            Annotation.objects.create(
+                case=case,
+                annotator=last.annotation.annotator,
+                schema_version=last.annotation.schema_version,
+                origin=Origin.REVIEW,
+                is_deletion=True,
+                supersedes=last.annotation,
+            )
+            labels.resolve(case)
+        flags.bring_back(case, last.before["flags"])
+        _move(case, CaseState(last.before["state"]))
+        if case.state == CaseState.LABELLING:
+            outbox.want_in([case])
+        else:
+            outbox.want_out([case])
+        leases.take(case, user)
+        Review.objects.create(case=case, person=user, act=Act.UNDO, undoes=last, revision=case.revision)
+        drafts.bring_back(case, user, revision=case.revision)
+        audit.record(user, "step taken back", f"case {case.pk}", review=last.pk)
+    return case
+
+
+def _standing(case: Case) -> dict[str, Any]:
+    """Return what undoing brings back."""
+    return {"state": case.state, "flags": sorted(case.flags.filter(resolved_at=None).values_list("pk", flat=True))}
+
+
+def _record(case: Case, user: User, act: Act, before: dict[str, Any], *, note: str, **facts: Any) -> None:
+    Review.objects.create(
+        case=case, person=user, act=act, before=before, revision=case.revision, note=note[:2000], **facts
+    )
+
+
+def _locked(case: Case, revision: int, stale: str = STALE) -> Case:
     case = Case.objects.select_for_update(of=("self",)).select_related("schema").get(pk=case.pk)
     if case.revision != revision:
-        raise StaleCase(
-            "Somebody changed this case since you opened it, so your answers are not saved yet. "
-            "They are still here: what was said meanwhile is marked as new; save again if yours hold."
-        )
+        raise StaleCase(stale)
     return case
 
 

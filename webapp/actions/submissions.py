@@ -134,7 +134,8 @@ def _doubts(case: Case, submission: Submission) -> list[Reason]:
     """
     if not submission.is_answer:
         return []
-    review = case.annotations.filter(origin=Origin.REVIEW).order_by("id").last()
+    reviewed_by = case.annotations.filter(origin=Origin.REVIEW, superseded_by=None, is_deletion=False)
+    review = reviewed_by.order_by("id").last()
     reviewed: Labels = review.answers if review else {}
     urgent = {head.key: head.urgent for head in submission.schema_version.parsed.heads if head.urgent}
     found = [

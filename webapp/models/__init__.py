@@ -6,7 +6,7 @@
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
     reviews      Review, Escalation, Acknowledgement
     sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
-    desk         Search, SavedView, Sighting
+    desk         Search, SavedView, Draft, Sighting
     audit        AuditEvent
 
 Rows of Annotation, ModelVersion, Promotion, Sighting, AuditEvent and of the reviews are only ever added; a trigger in
@@ -25,7 +25,7 @@ from webapp.models.annotations import (
 )
 from webapp.models.audit import AuditEvent
 from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
-from webapp.models.desk import SavedView, Search, Sighting
+from webapp.models.desk import Draft, SavedView, Search, Sighting
 from webapp.models.learning import (
     Evaluation,
     HeadScore,
@@ -65,6 +65,7 @@ __all__ = [
     "Checkup",
     "Conversation",
     "Correction",
+    "Draft",
     "Escalation",
     "Evaluation",
     "Flag",

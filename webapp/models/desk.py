@@ -1,4 +1,4 @@
-"""What people at the desk leave behind: what they searched for, the views that they keep, and which cases they saw."""
+"""What people at the desk leave behind: searches, views that they keep, drafts, and which cases they saw."""
 
 from __future__ import annotations
 
@@ -39,6 +39,23 @@ class SavedView(models.Model):
 
     def __str__(self) -> str:
         return f"view {self.pk}"
+
+
+class Draft(models.Model):
+    """What somebody typed on the page of a case and has not sent, or sent last, so that it can be undone."""
+
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="drafts")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
+    values = models.JSONField()  # As the form sends them: name -> values
+    revision = models.IntegerField()  # Of the case that the form showed
+    saved_at = models.DateTimeField(auto_now=True)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["case", "person"], name="one_draft_by_person")]
+
+    def __str__(self) -> str:
+        return f"draft {self.pk}"
 
 
 class Sighting(models.Model):

@@ -16,6 +16,7 @@ class Act(models.TextChoices):
     FIX = "fix", "fixed and accepted"
     SEND_BACK = "send_back", "sent back to annotators"
     SECOND_OPINION = "second_opinion", "asked for a second opinion"
+    UNDO = "undo", "took the last step back"
 
 
 class Review(models.Model):
@@ -28,10 +29,16 @@ class Review(models.Model):
     to = models.ForeignKey(Annotator, on_delete=models.PROTECT, null=True)  # Who is asked; whoever comes if empty
     known = models.PositiveBigIntegerField(default=0)  # The newest annotation before; a later one may be the answer
     note = models.CharField(max_length=2000, default="", blank=True)
+    before = models.JSONField(default=dict)  # The state and the open flags that undoing brings back
+    revision = models.PositiveIntegerField(default=0)  # Of the case afterwards; with another one nothing is undone
+    undoes = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="undone_by")
     at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        indexes = [models.Index(fields=["case", "-id"], name="newest_review")]
+        indexes = [
+            models.Index(fields=["case", "-id"], name="newest_review"),
+            models.Index(fields=["person", "-id"], name="newest_review_of_person"),
+        ]
 
     def __str__(self) -> str:
         return f"review {self.pk} of case {self.case_id}"

@@ -43,7 +43,12 @@ def lines(case: Case, schema: Schema, *, since: int | None = None) -> tuple[Line
     """
     said = case.annotations.select_related("annotator").order_by("-id")
     found = [_line(one, schema, is_new=since is not None and one.pk > since) for one in said]
-    acts = case.reviews.filter(annotation=None).select_related("person", "to").order_by("-id")
+    acts = (
+        case.reviews.filter(annotation=None)
+        .exclude(undoes__annotation__isnull=False)
+        .select_related("person", "to")
+        .order_by("-id")
+    )
     for act in acts:
         how = f"{act.get_act_display()}: {act.to}" if act.to else act.get_act_display()
         found.append(Line(_name(act.person), how, act.at, note=act.note))
@@ -66,7 +71,7 @@ def versions(case: Case, schema: Schema) -> tuple[Line, ...]:
 
 
 def _line(one: Annotation, schema: Schema, *, is_new: bool) -> Line:
-    how = "skipped" if one.is_skip else "deleted" if one.is_deletion else ""
+    how = "skipped" if one.is_skip else "taken back" if one.is_deletion else ""
     said = tuple(
         Said(head.name, _words(head, one.answers[head.key]), head.key in one.changed_heads)
         for head in schema.heads

@@ -12,7 +12,8 @@ from webapp.actions import escalations
 from webapp.errors import CaseloopError
 from webapp.models import Escalation
 from webapp.queries import alerts, wording
-from webapp.roles import EVERYONE, STAFF, allow, case_for, person_of
+from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
+from webapp.views.cases import keep_draft
 
 
 @require_GET
@@ -45,6 +46,8 @@ def escalate(request: HttpRequest, pk: int) -> HttpResponse:
     escalations.escalate(case, person_of(request), note=request.POST.get("note", "").strip())
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "escalated.html")
+    if Role.SUPERVISOR in roles_of(request.user):
+        keep_draft(request, case)
     messages.success(request, _("Escalated: the alert stays on every supervisor's and admin's page."))
     return redirect("case", pk=pk)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp import forms
-from webapp.actions import leases, reviews, sightings
+from webapp.actions import drafts, leases, reviews, sightings
 from webapp.errors import CaseloopError, NotSendable, StaleCase
-from webapp.models import Case, CaseState, Correction
+from webapp.models import Case, CaseState, Correction, Draft
 from webapp.queries import asks, casepage, schemas, similar, wording
 from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
@@ -33,15 +33,72 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
     page = casepage.page(case, look=request.GET.get("look", ""))
-    return _show(request, page, can_decide=is_supervisor, revision=case.revision)
+    draft = drafts.of(case, person_of(request)) if is_supervisor else None
+    if draft is None:
+        return _show(request, page, can_decide=is_supervisor, revision=case.revision)
+    form = forms.read_answers(page, _sent(draft))
+    page = casepage.page(case, chosen=form.typed, look=page.look, since=form.known)
+    return _show(request, page, can_decide=True, revision=case.revision, form=form, draft=draft)
 
 
 @require_POST
 @allow(Role.SUPERVISOR)
 def release(request: HttpRequest, pk: int) -> HttpResponse:
     """Let a case go that this person holds."""
-    leases.release(case_for(request.user, pk), person_of(request))
+    case = case_for(request.user, pk)
+    keep_draft(request, case)
+    leases.release(case, person_of(request))
     return redirect("queue")
+
+
+@require_POST
+@allow(Role.SUPERVISOR)
+def draft(request: HttpRequest, pk: int) -> HttpResponse:
+    """Keep what is typed on the page of a case."""
+    is_kept = keep_draft(request, case_for(request.user, pk))
+    return render(request, "draft.html", {"is_kept": is_kept, "now": timezone.now()})
+
+
+@require_POST
+@allow(Role.SUPERVISOR)
+def discard_draft(request: HttpRequest, pk: int) -> HttpResponse:
+    """Forget what was typed on the page of a case."""
+    case = case_for(request.user, pk)
+    drafts.discard(case, person_of(request))
+    return redirect("case", pk=case.pk)
+
+
+@require_POST
+@allow(Role.SUPERVISOR)
+def undo(request: HttpRequest) -> HttpResponse:
+    """Take back the last thing that this person did with a case, and open that case."""
+    try:
+        case = reviews.undo(person_of(request))
+    except CaseloopError as exc:
+        messages.error(request, str(exc))
+        return redirect("queue")
+    messages.success(request, _("Taken back; what you had typed is filled in again."))
+    return redirect("case", pk=case.pk)
+
+
+def keep_draft(request: HttpRequest, case: Case) -> bool:
+    """Keep what was sent with a form of the case's page that does not decide it; tell whether there was anything."""
+    revision = request.POST.get("revision", "")
+    if not revision.isdecimal():
+        return False
+    return drafts.save(case, person_of(request), _values(request.POST), revision=int(revision))
+
+
+def _values(form: QueryDict) -> dict[str, list[str]]:
+    return {name: form.getlist(name) for name in form if name != "csrfmiddlewaretoken"}
+
+
+def _sent(draft: Draft) -> QueryDict:
+    """Return a draft as its form would send it."""
+    form = QueryDict(mutable=True)
+    for name, values in draft.values.items():
+        form.setlist(name, values)
+    return form
 
 
 @require_http_methods(["GET", "POST"])
@@ -88,7 +145,7 @@ def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, for
     revision = form.revision  # Of a faulty form too: mended, it is still as old as it was
     if not errors:
         try:
-            messages.success(request, act(request, case, form))
+            messages.success(request, act(request, case, form), extra_tags="undo")
         except StaleCase as exc:
             case.refresh_from_db()
             errors, status, revision = (str(exc),), 409, case.revision
@@ -99,6 +156,7 @@ def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, for
             messages.error(request, error)
         page = casepage.page(case, chosen=form.typed, since=form.known)
         return _show(request, page, can_decide=True, revision=revision, form=form, status=status)
+    drafts.send(case, person_of(request), _values(request.POST), revision=form.revision)
     return next_case(request)
 
 
@@ -136,11 +194,13 @@ def _show(
     can_decide: bool,
     revision: int,
     form: forms.Answered | None = None,
+    draft: Draft | None = None,
     status: int = 200,
 ) -> HttpResponse:
     sightings.record(page.case, person_of(request))
     context = {
         "form": form,
+        "draft": draft,
         "reasons": Correction.choices,
         "annotators": asks.annotators(page.case) if can_decide and page.case.is_open else [],
         "revision": revision,

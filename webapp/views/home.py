@@ -67,6 +67,13 @@ def status(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
+@allow(*EVERYONE)
+def keys(request: HttpRequest) -> HttpResponse:
+    """Show the keyboard map, which is also on every page."""
+    return render(request, "keys_page.html", {"title": "Keys"})
+
+
+@require_GET
 def alive(request: HttpRequest) -> HttpResponse:
     """Answer that the web process runs. For probes; says nothing else."""
     return JsonResponse({"status": "alive"})

@@ -1,0 +1,163 @@
+"""What is typed is kept before it is sent, and what was sent last can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tests.conftest import annotator_named, case_named, helpline_prediction, predict, submission, trained_version
+from webapp.actions import escalations, reviews, submissions
+from webapp.errors import NotUndoable, StaleCase
+from webapp.models import Annotation, Case, CaseState, Draft, Review, Schema
+from webapp.roles import Role
+
+FORM = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "1", "revision": "0", "note": "at noon"}
+ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "1"}
+
+
+@pytest.fixture
+def case(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
+    """A case in review."""
+    import_rows(helpline, {"id": "1", "text": "Caller: I am hungry."})
+    return predict(trained_version(helpline), "1", helpline_prediction(sure=0.62, urgent=0.31))
+
+
+@pytest.fixture
+def desk(signed_in: Callable[..., Client]) -> Client:
+    return signed_in(Role.SUPERVISOR, "halima")
+
+
+def standing(case: Case) -> tuple[str, dict[str, Any], set[str]]:
+    """What undoing must bring back: the state, the labels and the open flags."""
+    found = case_named(case.external_id)
+    labels = dict(found.labels.values_list("head", "answer"))
+    return found.state, labels, set(found.flags.filter(resolved_at=None).values_list("kind", flat=True))
+
+
+def test_what_was_typed_is_there_again_for_the_same_person_alone(case, desk, signed_in) -> None:
+    said = desk.post(f"/cases/{case.pk}/draft/", FORM | {"reason": "misread"}).content.decode()
+    assert said.startswith("draft saved")
+    page = desk.get(f"/cases/{case.pk}/").content.decode()
+    for kept in ('name="priority" value="1" checked', ">at noon<", '"misread" selected', "is filled in"):
+        assert kept in page
+    assert ">at noon<" not in signed_in(Role.SUPERVISOR, "juma").get(f"/cases/{case.pk}/").content.decode()
+
+
+def test_a_draft_that_is_discarded_is_gone(case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/draft/", FORM)
+    assert desk.post(f"/cases/{case.pk}/draft/discard/")["Location"] == f"/cases/{case.pk}/"
+    assert ">at noon<" not in desk.get(f"/cases/{case.pk}/").content.decode()
+
+
+def test_a_draft_goes_with_the_decision_and_one_that_comes_after_it_is_late(case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/draft/", FORM)
+    desk.post(f"/cases/{case.pk}/", FORM)
+    assert desk.post(f"/cases/{case.pk}/draft/", FORM | {"note": "late"}).content.decode().strip() == ""
+    assert "is filled in" not in desk.get(f"/cases/{case.pk}/").content.decode()
+
+
+def test_a_draft_of_a_case_that_changed_is_kept_and_says_so(helpline, case, desk) -> None:
+    known = desk.get(f"/cases/{case.pk}/").context["page"].known
+    desk.post(f"/cases/{case.pk}/draft/", FORM | {"known": known})
+    submissions.record(case, submission(helpline, "Wanjiru", {"priority": "3"}))
+    answer = desk.get(f"/cases/{case.pk}/")
+    assert "The case changed since" in answer.content.decode()
+    assert [(line.who, line.is_new) for line in answer.context["page"].history] == [("Wanjiru", True)]
+    desk.post(f"/cases/{case.pk}/", FORM | {"revision": answer.context["revision"]})
+    assert case_named("1").state == CaseState.DECIDED
+
+
+@pytest.mark.parametrize("act", ["release", "escalate"])
+def test_what_was_typed_survives_what_is_done_without_javascript(case, desk, act) -> None:
+    desk.post(f"/cases/{case.pk}/{act}/", FORM)
+    assert ">at noon<" in desk.get(f"/cases/{case.pk}/").content.decode()
+
+
+def test_a_form_without_a_revision_is_no_draft(case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/draft/", {"note": "a"})
+    assert not Draft.objects.exists()
+
+
+# --- Taking back -----------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_is_taken_back_with_all_that_followed_and_what_was_typed(case, desk) -> None:
+    before = standing(case)
+    answer = desk.post(f"/cases/{case.pk}/", FORM, follow=True)
+    assert 'aria-keyshortcuts="u"' in answer.content.decode()
+    assert desk.post("/queue/undo/")["Location"] == f"/cases/{case.pk}/"
+    assert standing(case) == before
+    page = desk.get(f"/cases/{case.pk}/")
+    assert 'name="priority" value="1" checked' in page.content.decode()
+    assert case_named("1").held_by.get_username() == "halima"
+    assert [line.how for line in page.context["page"].history] == ["review, taken back", "review"]
+    desk.post(f"/cases/{case.pk}/", FORM | {"revision": page.context["revision"]})
+    assert standing(case)[:2] == (CaseState.DECIDED, ANSWERS)
+
+
+def test_nothing_is_removed_by_taking_it_back(case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/", FORM)
+    desk.post("/queue/undo/")
+    first, second = Annotation.objects.order_by("pk")
+    assert (second.supersedes, second.is_deletion, first.answers) == (first, True, ANSWERS)
+    assert list(Review.objects.order_by("pk").values_list("act", flat=True)) == ["accept", "undo"]
+
+
+def test_a_changed_decision_that_is_taken_back_leaves_the_one_before(case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/", FORM)
+    desk.post(f"/cases/{case.pk}/", FORM | {"priority": "3", "revision": "1", "prediction": case.current_prediction.pk})
+    desk.post("/queue/undo/")
+    assert standing(case)[:2] == (CaseState.DECIDED, ANSWERS)
+
+
+def test_sending_back_and_asking_are_taken_back_too(case, desk) -> None:
+    before = standing(case)
+    desk.post(f"/cases/{case.pk}/send-back/", FORM | {"to": ""})
+    desk.post("/queue/undo/")
+    assert standing(case) == before
+    desk.post(f"/cases/{case.pk}/second-opinion/", FORM | {"revision": "2"})
+    desk.post("/queue/undo/")
+    assert standing(case) == before
+
+
+def test_what_another_has_changed_since_is_not_taken_back(helpline, case, desk, person) -> None:
+    desk.post(f"/cases/{case.pk}/", FORM)
+    reviews.decide(case_named("1"), person(Role.SUPERVISOR, "juma"), answers=ANSWERS | {"priority": "3"}, revision=1)
+    after = standing(case)
+    with pytest.raises(StaleCase, match="nothing is taken back"):
+        reviews.undo(User.objects.get(username="halima"))
+    assert "nothing is taken back" in desk.post("/queue/undo/", follow=True).content.decode()
+    assert standing(case) == after
+
+
+def test_a_step_is_taken_back_once_and_only_by_who_took_it(case, desk, person) -> None:
+    desk.post(f"/cases/{case.pk}/", FORM)
+    with pytest.raises(NotUndoable):
+        reviews.undo(person(Role.SUPERVISOR, "juma"))
+    desk.post("/queue/undo/")
+    assert "There is nothing to take back." in desk.post("/queue/undo/", follow=True).content.decode()
+
+
+def test_an_alert_stands_whatever_is_taken_back(case, desk, person) -> None:
+    escalation = escalations.escalate(case, person(Role.SUPERVISOR, "juma"))
+    desk.post(f"/cases/{case.pk}/", FORM)
+    desk.post("/queue/undo/")
+    assert escalation.case.flags.get(kind="escalation").resolved_at is None
+    assert "by juma at" in desk.get("/queue/").content.decode()
+
+
+def test_an_answer_that_was_taken_back_is_no_review_for_what_annotators_say_next(helpline, case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/", FORM)
+    desk.post("/queue/undo/")
+    submissions.record(case, submission(helpline, "Wanjiru", ANSWERS))
+    assert case_named("1").flags.filter(kind="urgent", facts__by="annotator", resolved_at=None).exists()
+    assert annotator_named("Wanjiru").annotations.get().answers == ANSWERS
+
+
+def test_the_keyboard_map_is_on_every_page_and_a_page_of_its_own(desk) -> None:
+    for page in ("/queue/", "/keys/"):
+        assert "an alert for all supervisors and admins" in desk.get(page).content.decode()
