@@ -335,27 +335,6 @@ def test_entities_that_stay_ticked_are_kept(case, desk) -> None:
     assert labels_of(case)["entities"] == [AMINA]
 
 
-def test_entities_can_be_added_by_place_or_by_typing_their_words(case, desk) -> None:
-    typed = {"entities.words": "baby", "entities.label": "VICTIM"}
-    decide(desk, **{"entities.shown": "1", "entities": ["27:32:NAME", "7:12:NAME"]} | typed)
-    assert labels_of(case)["entities"] == [
-        {"start": 7, "end": 12, "label": "NAME"},
-        AMINA,
-        {"start": 37, "end": 41, "label": "VICTIM"},
-    ]
-
-
-@pytest.mark.parametrize("words", ["Wambui", "Amina", "bab"], ids=["absent", "marked", "part of a word"])
-def test_words_to_mark_that_cannot_be_found_are_refused_and_nothing_typed_is_lost(case, desk, words) -> None:
-    typed = {"entities.words": words, "entities.label": "VICTIM", "entities": ["27:32:NAME", "7:12:NAME"]}
-    answer = decide(desk, note="a note", priority="1", **{"entities.shown": "1"} | typed)
-    page = answer.content.decode()
-    assert answer.status_code == 422
-    assert "Entities: these words do not stand in the text, or are marked already." in page
-    for kept in (f'value="{words}"', 'value="VICTIM" selected', 'value="7:12:NAME" checked', ">a note<"):
-        assert kept in page
-
-
 def test_choices_that_contradict_each_other_come_back_as_they_were_chosen(case, desk) -> None:
     page = decide(desk, main_category="GBV").context["page"]
     chosen = [option.key for view in page.heads for option in view.options if option.is_chosen]

@@ -107,6 +107,27 @@ def test_an_entity_of_the_model_that_was_taken_out_can_be_put_back(trained, desk
     assert "<mark" not in page
 
 
+def test_entities_can_be_added_by_place_or_by_typing_their_words(trained, desk) -> None:
+    typed = {"entities.words": "baby", "entities.label": "VICTIM"}
+    desk.post(f"/cases/{trained.pk}/", FORM | {"entities.shown": "1", "entities": ["27:32:NAME", "7:12:NAME"]} | typed)
+    assert Annotation.objects.get().answers["entities"] == [
+        {"start": 7, "end": 12, "label": "NAME"},
+        AMINA,
+        {"start": 37, "end": 41, "label": "VICTIM"},
+    ]
+
+
+@pytest.mark.parametrize("words", ["Wambui", "Amina", "bab"], ids=["absent", "marked", "part of a word"])
+def test_words_to_mark_that_cannot_be_found_are_refused_and_nothing_typed_is_lost(trained, desk, words) -> None:
+    typed = {"entities.words": words, "entities.label": "VICTIM", "entities": ["27:32:NAME", "7:12:NAME"]}
+    answer = desk.post(f"/cases/{trained.pk}/", FORM | {"note": "a note", "entities.shown": "1"} | typed)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Entities: these words do not stand in the text, or are marked already." in page
+    for kept in (f'value="{words}"', 'value="VICTIM" selected', 'value="7:12:NAME" checked', ">a note<"):
+        assert kept in page
+
+
 def test_a_version_that_was_not_trained_guesses_whatever_confidence_it_claims(helpline, import_rows) -> None:
     import_rows(helpline, {"id": "1", "text": TEXT})
     case = predict(helpline.model_versions.get(kind="definitions"), "1", helpline_prediction())

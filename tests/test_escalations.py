@@ -39,6 +39,15 @@ def test_an_alert_stays_on_the_pages_of_supervisors_and_admins_until_acknowledge
         assert "by a at" not in client.get("/queue/").content.decode()
 
 
+def test_an_open_page_is_told_of_what_is_new_and_of_nothing_twice(calm, signed_in, person) -> None:
+    desk = signed_in(Role.SUPERVISOR)
+    assert '/alerts/bar/?known="' in desk.get("/queue/").content.decode()
+    assert desk.get("/alerts/bar/?known=").status_code == 204
+    escalation = escalations.escalate(calm, person(Role.ADMIN))
+    assert f"/alerts/bar/?known={escalation.pk}," in desk.get("/alerts/bar/?known=").content.decode()
+    assert desk.get(f"/alerts/bar/?known={escalation.pk},").status_code == 204
+
+
 def test_an_annotator_sees_no_alerts_and_may_not_escalate_a_case_of_others(calm, signed_in) -> None:
     client = signed_in(Role.ANNOTATOR)
     assert client.post(f"/cases/{calm.pk}/escalate/").status_code == 404

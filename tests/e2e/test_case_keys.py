@@ -215,6 +215,9 @@ def test_a_long_call_fits_the_screen_and_the_bar_of_actions_does_not_move(open_c
 def test_a_case_fits_a_phone(open_case, screenshots: Path, scheme: str) -> None:
     page = open_case("phone", text=demo_call(), color_scheme=scheme)
     page.screenshot(path=screenshots / f"case-phone-{scheme}.png", full_page=True)
+    page.locator("#head-entities").scroll_into_view_if_needed()
+    page.keyboard.press("b")
+    page.screenshot(path=screenshots / f"case-phone-back-{scheme}.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"][0]
 
 

@@ -9,6 +9,7 @@ from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
 from webapp.models import Case, Label, Prediction
 from webapp.queries import history, schemas, transcript, wording
+from webapp.queries.history import Line
 from webapp.queries.transcript import SpanView, Turn
 
 SHOWN_AT_ONCE = 6  # Candidates of a head before "all labels"
@@ -89,8 +90,8 @@ class CasePage:
     is_blind: bool
     heads: tuple[HeadView, ...]
     turns: tuple[Turn, ...]
-    history: tuple[history.Line, ...]
-    versions: tuple[history.Line, ...]  # What other versions than the one shown said
+    history: tuple[Line, ...]
+    versions: tuple[Line, ...]  # What other versions than the one shown said
     known: int  # The newest annotation
     shown: Prediction | None
     look: str = ""  # The head whose words are marked

@@ -66,7 +66,9 @@ def newest(case: Case) -> int:
 
 def versions(case: Case, schema: Schema) -> tuple[Line, ...]:
     """Return what other versions than the current one said, the newest first."""
-    found = case.predictions.select_related("version").exclude(pk=case.current_prediction_id).order_by("-id")
+    found = case.predictions.select_related("version").order_by("-id")
+    if case.current_prediction_id is not None:
+        found = found.exclude(pk=case.current_prediction_id)
     return tuple(Line(str(one.version), "", one.created_at, _predicted(one, schema)) for one in found)
 
 

@@ -34,7 +34,9 @@ def alerts_page(request: HttpRequest) -> HttpResponse:
 @require_GET
 @allow(*STAFF)
 def bar(request: HttpRequest) -> HttpResponse:
-    """Return the part of every page that shows the open escalations."""
+    """Return the part of every page that shows the open escalations, unless it shows them already."""
+    if request.GET.get("known") == "".join(f"{one.pk}," for one in alerts.open_ones()):
+        return HttpResponse(status=204)  # Nothing is read out again to who listens to the page
     return render(request, "alert_bar.html")
 
 
