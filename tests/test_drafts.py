@@ -77,9 +77,16 @@ def test_what_was_typed_survives_what_is_done_without_javascript(case, desk, act
     assert ">at noon<" in desk.get(f"/cases/{case.pk}/").content.decode()
 
 
-def test_a_form_without_a_revision_is_no_draft(case, desk) -> None:
-    desk.post(f"/cases/{case.pk}/draft/", {"note": "a"})
+@pytest.mark.parametrize("revision", ["", "-1", "9" * 30, "²"])
+def test_a_form_without_its_revision_is_no_draft(case, desk, revision) -> None:
+    desk.post(f"/cases/{case.pk}/draft/", {"note": "a", "revision": revision})
     assert not Draft.objects.exists()
+
+
+@pytest.mark.parametrize("act", ["", "draft/", "escalate/", "send-back/"])
+def test_a_character_that_the_database_cannot_hold_is_left_out(case, desk, act) -> None:
+    assert desk.post(f"/cases/{case.pk}/{act}", FORM | {"note": "at\x00 noon"}).status_code in (200, 302)
+    assert {tuple(draft.values["note"]) for draft in Draft.objects.all()} == {("at noon",)}
 
 
 # --- Taking back -----------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from webapp.queries.queue import LISTED
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
 LONGEST_RANGE = 20  # Digits of a start and an end
+LONGEST_NUMBER = 9  # Digits of a number that a column holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Answered:
     note: str
     known: int | None  # The newest annotation that was on the page
     errors: tuple[str, ...]
+
+
+def storable(text: str) -> str:
+    """Return a text without the one character that PostgreSQL cannot hold."""
+    return text.replace("\x00", "")
 
 
 def read_answers(page: CasePage, form: QueryDict) -> Answered:
@@ -88,7 +94,7 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
         revision,
         prediction,
         reason if reason in Correction else "",
-        form.get("note", "").strip(),
+        storable(form.get("note", "")).strip(),
         int(known) if known.isdecimal() else None,
         tuple(errors),
     )

@@ -172,7 +172,8 @@ def _sketch_labelled(schema: Schema) -> bool:
     model = model_of(version) if version.is_trained else None
     if not isinstance(model, Predictor):
         return False
-    cases = list(sketches.wanting(schema, encoder=model.encoder_hash)[:BATCH])
+    wanting = list(sketches.wanting(schema, encoder=model.encoder_hash)[:BATCH])
+    cases = predictions.at_most(wanting, BATCH_CHARACTERS)
     _store_sketches(model, cases, _answer(model, cases))
     return bool(cases)
 

@@ -40,15 +40,27 @@ def open_case(
 
     def show(size: str = "desk", text: str = TEXT, name: str = "1", **context: Any) -> Page:
         import_rows(helpline, {"id": name, "text": text})
-        start = text.index("Amina") if "Amina" in text else 7
+        name_there = next(one for one in ("Amina", "Fatuma") if one in text)
+        start = text.index(name_there)
         quality = {"opening": {"phrase": True}, "hold": {"explains": None, "thanks": None}}
         prediction = helpline_prediction(sure=0.62, urgent=0.31) | {
-            "entities": HeadPrediction([{"start": start, "end": start + 5, "label": "NAME", "confidence": 0.91}], None),
+            "entities": HeadPrediction(
+                [{"start": start, "end": start + len(name_there), "label": "NAME", "confidence": 0.91}], None
+            ),
             "call_quality": HeadPrediction(quality, 0.41, {"opening.phrase": 0.93}),
         }
         case = predict(trained_version(helpline), name, prediction)
-        words = [(place, place + 6) for place in range(len(text)) if text.startswith("hungry", place)]
-        Prediction.objects.update(looks={"main_category": [[*word, 0.5] for word in words]})
+        weights = {
+            "hungry": 0.5,
+            "got lost": 0.5,
+            "cannot find him": 0.4,
+            "no trace": 0.3,
+            "searching": 0.2,
+            "all night": 0.1,
+        }
+        found = [(text.find(words), words, weight) for words, weight in weights.items()]
+        looks = [[start, start + len(words), weight] for start, words, weight in found if start >= 0]
+        Prediction.objects.update(looks={"main_category": looks})
         width, height = SIZES[size]
         opened = browser.new_context(viewport={"width": width, "height": height}, **context)
         opened.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])

@@ -38,7 +38,7 @@ def claim(schema: Schema, most: int, *, most_characters: int) -> list[Case]:
     """
     rows = pending.free_cases(schema).select_for_update(skip_locked=True, of=("self",))
     found = list(rows.filter(predicting_attempts=0).select_related("stored_text")[:most])
-    cases = _at_most(found, most_characters)
+    cases = at_most(found, most_characters)
     while not cases and (again := rows.select_related("stored_text").first()) is not None:
         if again.predicting_attempts >= pending.MOST_ATTEMPTS:
             leave_to_people([again])
@@ -50,7 +50,7 @@ def claim(schema: Schema, most: int, *, most_characters: int) -> list[Case]:
     return cases
 
 
-def _at_most(cases: list[Case], most_characters: int) -> list[Case]:
+def at_most(cases: list[Case], most_characters: int) -> list[Case]:
     """Return the first cases that are not longer together, at least one."""
     lengths = accumulate(case.text_length for case in cases)
     return [

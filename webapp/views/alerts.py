@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp.actions import escalations
 from webapp.errors import CaseloopError
+from webapp.forms import storable
 from webapp.models import Escalation
 from webapp.queries import alerts, wording
 from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
@@ -45,7 +46,7 @@ def bar(request: HttpRequest) -> HttpResponse:
 def escalate(request: HttpRequest, pk: int) -> HttpResponse:
     """Raise the alarm about a case; the page stays as it is."""
     case = case_for(request.user, pk)
-    escalations.escalate(case, person_of(request), note=request.POST.get("note", "").strip())
+    escalations.escalate(case, person_of(request), note=storable(request.POST.get("note", "")).strip())
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "escalated.html")
     if Role.SUPERVISOR in roles_of(request.user):

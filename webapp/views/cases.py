@@ -84,13 +84,15 @@ def undo(request: HttpRequest) -> HttpResponse:
 def keep_draft(request: HttpRequest, case: Case) -> bool:
     """Keep what was sent with a form of the case's page that does not decide it; tell whether there was anything."""
     revision = request.POST.get("revision", "")
-    if not revision.isdecimal():
+    if not revision.isdecimal() or len(revision) > forms.LONGEST_NUMBER:
         return False
     return drafts.save(case, person_of(request), _values(request.POST), revision=int(revision))
 
 
 def _values(form: QueryDict) -> dict[str, list[str]]:
-    return {name: form.getlist(name) for name in form if name != "csrfmiddlewaretoken"}
+    """Return what a form holds, as the database can keep it."""
+    names = (name for name in form if name != "csrfmiddlewaretoken")
+    return {forms.storable(name): [forms.storable(value) for value in form.getlist(name)] for name in names}
 
 
 def _sent(draft: Draft) -> QueryDict:
