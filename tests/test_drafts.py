@@ -9,7 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.conftest import annotator_named, case_named, helpline_prediction, predict, submission, trained_version
+from ml.answers import Problem
+from tests.conftest import case_named, helpline_prediction, predict, submission, trained_version
 from webapp.actions import escalations, reviews, submissions
 from webapp.errors import NotUndoable, StaleCase
 from webapp.models import Annotation, Case, CaseState, Draft, Review, Schema
@@ -160,9 +161,9 @@ def test_an_alert_stands_whatever_is_taken_back(case, desk, person) -> None:
 def test_an_answer_that_was_taken_back_is_no_review_for_what_annotators_say_next(helpline, case, desk) -> None:
     desk.post(f"/cases/{case.pk}/", FORM)
     desk.post("/queue/undo/")
-    submissions.record(case, submission(helpline, "Wanjiru", ANSWERS))
-    assert case_named("1").flags.filter(kind="urgent", facts__by="annotator", resolved_at=None).exists()
-    assert annotator_named("Wanjiru").annotations.get().answers == ANSWERS
+    faulty = submission(helpline, "Wanjiru", {"priority": "2"}, problems=[Problem("intervention", "is faulty")])
+    submissions.record(case, faulty)
+    assert case_named("1").flags.filter(kind="invalid", head="intervention", resolved_at=None).exists()
 
 
 def test_the_keyboard_map_is_on_every_page_and_a_page_of_its_own(desk) -> None:
