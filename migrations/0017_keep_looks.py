@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0011_predicting_attempts'),
+        ('webapp', '0016_questions_of_other_projects'),
     ]
 
     operations = [

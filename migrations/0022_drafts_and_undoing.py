@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0016_sketches'),
+        ('webapp', '0021_sketches'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0013_reasons_of_corrections'),
+        ('webapp', '0018_reasons_of_corrections'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0015_only_add_reviews'),
+        ('webapp', '0020_only_add_reviews'),
     ]
 
     operations = [

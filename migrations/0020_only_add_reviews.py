@@ -13,5 +13,5 @@ REVERSE = "".join(f"drop trigger append_only on {table};\n" for table in TABLES)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webapp", "0014_reviews_and_escalations")]
+    dependencies = [("webapp", "0019_reviews_and_escalations")]
     operations = [migrations.RunSQL(FORWARD, REVERSE)]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0012_keep_looks'),
+        ('webapp', '0017_keep_looks'),
     ]
 
     operations = [
