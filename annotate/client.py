@@ -178,7 +178,7 @@ class Client:
 
     def ask_several(self, task: int, people: int) -> None:
         """Have a task served until so many people have answered it."""
-        self._json("PATCH", f"api/tasks/{task}/", json={"overlap": people})
+        self.ask("PATCH", f"api/tasks/{task}/", json={"overlap": people})
 
     def withdraw(self, project: int, case_ids: Sequence[str], *, keep_annotated: bool = True) -> Withdrawn:
         """Delete the tasks of cases; where `keep_annotated`, not those that somebody has annotated, skipped or begun.
@@ -269,7 +269,7 @@ class Client:
             if user.email.lower() == email.lower():
                 return user
         names = {"email": email, "username": email, "first_name": first_name, "last_name": last_name}
-        return User(self._json("POST", "api/users/", json=names)["id"], email)
+        return User(self.ask("POST", "api/users/", json=names)["id"], email)
 
     # ---- how it is said
 

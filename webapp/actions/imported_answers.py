@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 
 from django.contrib.auth.models import User
 
 from annotate.files import Said
+from ml.policy import Policy
 from webapp.actions import labels, people, submissions
 from webapp.models import Annotation, Annotator, AnnotatorKind, Case, Origin, SchemaVersion
 
@@ -38,10 +38,10 @@ def store(cases: Mapping[Key, Case], heard: Mapping[Key, Sequence[Said]], versio
     return list(locked.order_by("pk"))
 
 
-def settle(case: Case, *, routing: AbstractSet[str]) -> None:
+def settle(case: Case, *, rules: Policy) -> None:
     """Resolve the labels of a case that somebody said something of; people who disagree send it to review."""
-    if routing & set(labels.resolve(case)):
-        submissions.settle(case, [], routing=routing)
+    if (rules.thresholds.keys() | rules.disagreement_limits.keys()) & labels.resolve(case).keys():
+        submissions.settle(case, [], rules=rules)
 
 
 def _annotation(case: Case, annotator: Annotator, said: Said, version: SchemaVersion) -> Annotation:

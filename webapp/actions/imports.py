@@ -251,7 +251,7 @@ class _Writer:
         heard = {key: said for key, said in heard.items() if said}
         for case in imported_answers.store(self._known(heard), heard, self.version):
             self.report.labelled.update({head for said in heard[_key(case)] for head in said.labels})
-            imported_answers.settle(case, routing=self.policy.thresholds.keys())
+            imported_answers.settle(case, rules=self.policy)
             self._decide(case)
             if _key(case) in untouched:
                 self.report.unchanged -= 1
