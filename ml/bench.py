@@ -98,7 +98,7 @@ def run(
         reference = Reference(Tokenizer.from_str(reading.splitter.tokenizer.to_str()), config)
         turns = Turns(reference, texts, rounds, progress)
         turns.reference_step()
-        tuned = TrainConfig(profile="full", tune_epochs=1)
+        tuned = TrainConfig(profile="full", tune_epochs=1, contrast_examples=0)
         exports = folder / "cache" / "exports"
         trained = training.train(rows, schema, tuned, encoder=reading, exports=exports, progress=turns)
         manifest = export.save(trained, folder / "model", progress=progress)
@@ -110,6 +110,21 @@ def run(
             "precision": manifest["export"]["precision"],
             "cases": len(rows),
         }
+
+
+def serve(rows: Sequence[Example], model: str | Path, *, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Serve cases with a model folder and with the reference beside it.
+
+    Raises:
+        InputError: there are fewer than 50 rows, or the folder holds no model.
+    """
+    if len(rows) < FEWEST_ROWS:
+        raise InputError(f"expected at least {FEWEST_ROWS} cases to measure on, found {len(rows)}")
+    texts = [row.text for row in rows[:MOST_ROWS]]
+    with _threads(THREADS):
+        reference = Reference(Tokenizer.from_file(str(Path(model) / TOKENIZER)))
+        found = serving(Path(model), texts, reference, rounds)
+    return {**found, "peak_memory_mb": round(serve_alone(Path(model), texts)), "cases": len(texts)}
 
 
 def serving(model: Path, texts: Sequence[str], reference: Reference, rounds: int) -> dict[str, dict[str, float]]:

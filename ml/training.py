@@ -240,7 +240,7 @@ class _Learning:
             held_out=held,
             teachers=self.teachers,
             told_apart=told_apart,
-            is_of_all_rows=bool(found.learns.all()) and found.encoder.tuned != frozenset(),
+            is_of_all_rows=told_apart is not None and bool(found.learns.all()),
         )
 
     def _with_penalties(self, network: CaseModel, cases: Cases, is_out: Tensor) -> list[Target]:

@@ -23,6 +23,7 @@ def start(tmp_path: Path, then: str, *given: str) -> subprocess.Popen[str]:
         ["make", "--silent", rule, "probe", f"VENV={python.parent.parent}", *given],
         cwd=ROOT, env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}, start_new_session=True,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # A background job begins by ignoring it
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from annotate import config, inspection
 from tests.conftest import trained_version
 from webapp.actions import label_studio, promotions, sweeping
 from webapp.models import Case, LabelStudioProject, LabelStudioTask, Outbox
@@ -16,9 +17,11 @@ UNREACHABLE = "Label Studio cannot be reached (ConnectError)"
 def unshown(case, settings, sent) -> LabelStudioProject:
     """A project whose one task does not show the answers of the version in use, though nothing waits to be sent."""
     promotions.promote(case.current_prediction.version, by=None, reason="the first")
+    version = case.schema.versions.get()
     project = LabelStudioProject.objects.create(
         schema=case.schema,
-        schema_version=case.schema.versions.get(),
+        schema_version=version,
+        config_hash=inspection.digest(config.build(version.parsed)),
         project=1,
         webhook_url=f"{settings.SITE_URL}/webhooks/label-studio/",
     )
