@@ -7,6 +7,7 @@ PYTEST = $(VENV)/bin/python -m pytest
 ARGS =
 DATA = ../shared/data
 PROFILE = fast
+STUDIES =
 
 # Label Studio is installed unless another one is named.
 APP = $(VENV)/installed $(if $(LABEL_STUDIO_URL)$(LABEL_STUDIO_URL_FILE),,$(LABEL_STUDIO_VENV)/installed)
@@ -16,23 +17,25 @@ IN_PARALLEL = $(MAKE) --silent --jobs 2
 # Threads that wait let others work: with tests on both cores, models compute three times as fast.
 export OMP_WAIT_POLICY = passive
 
-# Cases of DATA, or where none was named, and none is there, those of the demo, in a folder that is gone afterwards.
-# A shell that a signal ends runs no EXIT trap of its own accord.
+# A folder that is gone afterwards. A shell that a signal ends runs no EXIT trap of its own accord.
+FOLDER = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM
+# Cases of DATA, or where none was named, and none is there, those of the demo.
 READ = $(VENV)/bin/python -m webapp.casefiles "$(DATA)/$(1).jsonl" --out "$$folder/$(1).jsonl"
-CASES = folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM && \
-	if [ "$(origin DATA)" != file ] || [ -f "$(DATA)/helpline_cases.jsonl" ]; then \
-		echo "measuring the cases of $(DATA)" >&2; $(call READ,helpline_cases); \
-	else echo "measuring the demo, as $(DATA) has no cases" >&2; $(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null; fi
+DEMO = $(VENV)/bin/python -m webapp.demo --out "$$folder" >/dev/null
+HAS_CASES = { [ "$(origin DATA)" != file ] || [ -f "$(DATA)/helpline_cases.jsonl" ]; }
+CASES = $(FOLDER) && if $(HAS_CASES); then echo "measuring the cases of $(DATA)" >&2; $(call READ,helpline_cases); \
+	else echo "measuring the demo, as $(DATA) has no cases" >&2; $(DEMO); fi
+COMPARE = $(VENV)/bin/python -m ml compare --profile $(PROFILE)
 
 CHECKS = lint layout types imports migrations test
 # Checks that only read the code need settings, though nothing that runs.
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench figures format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures learning format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: app ## Set everything up and serve Caseloop; Ctrl-C stops it
 	@exec $(VENV)/bin/python -m webapp.engines run
@@ -56,9 +59,18 @@ check: development ## Run what CI runs: every check, then every test
 bench: development ## Compare speed with the reference path; DATA=FOLDER holds helpline_cases.jsonl
 	@$(CASES) && $(VENV)/bin/python -m ml bench --data "$$folder"/helpline_*.jsonl $(ARGS)
 
-figures: development ## Measure quality beside TF-IDF on the same DATA; PROFILE=full for the other profile
+figures: development ## Measure quality beside TF-IDF on the same DATA and on the demo; PROFILE=full for the other profile
 	@$(CASES) && if [ -f "$(DATA)/helpline_ner.jsonl" ]; then $(call READ,helpline_ner); fi && \
-	$(VENV)/bin/python -m ml compare --data "$$folder"/helpline_*.jsonl --profile $(PROFILE) $(ARGS)
+	$(COMPARE) --data "$$folder"/helpline_*.jsonl $(ARGS)
+	@$(FOLDER) && $(DEMO) && if $(HAS_CASES); then $(COMPARE) --data "$$folder/helpline_demo.jsonl" $(ARGS); fi && \
+	$(COMPARE) --schema customer --data "$$folder/customer_demo.jsonl" $(ARGS)
+
+# STUDIES="banking nlupp" does some; what is done is kept in var/learning
+learning: development ## Do the studies of public data in DATA=FOLDER, and write docs/learning.md
+	@$(FOLDER) && for name in helpline_cases helpline_ner; do \
+		$(VENV)/bin/python -m webapp.casefiles "$(DATA)/$$name.jsonl" --out "$$folder/$$name.jsonl" || exit 1; done && \
+	cp "$(DATA)"/banking77_*.jsonl "$(DATA)"/nlupp_banking.jsonl "$$folder" && \
+	$(VENV)/bin/python -m ml learning --data "$$folder" --work var/learning --out docs/learning.md $(STUDIES)
 
 format: development ## Format the code and sort its imports
 	@$(VENV)/bin/ruff check --fix-only .

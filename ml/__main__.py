@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": measuring.compare,
     "simulate": measuring.simulate,
     "bench": measuring.bench,
+    "learning": measuring.learning,
 }
 
 
@@ -124,7 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--data", required=True, help="Example JSONL file")
     bench.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
     bench.add_argument("--encoder", default=PACKAGED, help="name or folder of a Hugging Face encoder")
+    bench.add_argument("--model", help="model folder to serve; without it one is trained, and training measured too")
     bench.add_argument("--rounds", type=int, choices=range(1, 10), default=3, help="more are slower and steadier")
+    learning = commands.add_parser("learning", help="do the studies of public data that are not done yet, and report")
+    learning.add_argument("--data", required=True, metavar="DIR", help="folder of the data")
+    learning.add_argument("--work", required=True, metavar="DIR", help="folder that keeps what is done")
+    learning.add_argument("--out", required=True, metavar="FILE.md", help="page to write; JSON and SVG come beside it")
+    learning.add_argument("studies", nargs="*", metavar="STUDY", help="some of them; without, all")
     return parser
 
 

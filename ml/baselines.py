@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
 from ml import export, metrics, policy, training
@@ -26,6 +27,7 @@ from ml.schema import Head, Kind, Schema
 from ml.serving import Predictor
 from ml.types import Example
 
+LINEAR_C = 10.0  # Inverse of the penalty
 WORDS = (1, 2)  # How many words in a row are a feature of TF-IDF
 
 
@@ -56,8 +58,29 @@ def compare(
     if not learnt or not held_out:
         counted = f"{len(learnt)} to learn from and {len(held_out)} held out"
         raise InputError(f"expected labelled cases to learn from and a fifth to hold out, found {counted}")
+    return measure(learnt, held_out, schema, config, encoder=encoder, progress=progress)
+
+
+def measure(
+    learnt: Sequence[Example],
+    held_out: Sequence[Example],
+    schema: Schema,
+    config: TrainConfig,
+    *,
+    encoder: Encoder,
+    exports: Path | None = None,
+    progress: OnProgress = ignore,
+) -> dict[str, Any]:
+    """Train on some cases, and measure on others beside TF-IDF; returns what `compare` does.
+
+    Args:
+        exports: folder that keeps exported encoders.
+
+    Raises:
+        training.TrainingError: no head has labels enough.
+    """
     begun = time.monotonic()
-    trained = training.train(learnt, schema, config, encoder=encoder, progress=progress)
+    trained = training.train(learnt, schema, config, encoder=encoder, exports=exports, progress=progress)
     seconds = time.monotonic() - begun
     with tempfile.TemporaryDirectory(prefix="caseloop-compare-") as name:
         export.save(trained, Path(name) / "model", progress=progress)
@@ -94,5 +117,31 @@ def tf_idf(learnt: Sequence[Example], held_out: Sequence[Example], head: Head) -
         answered = reference.fit([row.text for row in learnt], classes).predict([row.text for row in held_out])
     truth = [metrics.items(row.labels[head.key]) for row in held_out]
     found = [frozenset(json.loads(said)) for said in answered]
-    measure = metrics.accuracy if head.kind == Kind.CHOICE else metrics.micro_f1
-    return measure(truth, found)
+    return _main_measure(head)(truth, found)
+
+
+def linear(learnt: Sequence[Example], held_out: Sequence[Example], head: Head, encoder: Encoder) -> float:
+    """Return the main measure of logistic regression on the mean vectors of the frozen encoder, one for each label.
+
+    Where several labels may hold, each has a regression of its own that says yes or no.
+    """
+    learnt, held_out = ([row for row in side if head.key in row.labels] for side in (learnt, held_out))
+    vectors, unseen = (encoder.means([row.text for row in side]).numpy() for side in (learnt, held_out))
+    given, truth = ([metrics.items(row.labels[head.key]) for row in side] for side in (learnt, held_out))
+    regression = LogisticRegression(C=LINEAR_C, max_iter=2000)
+    if head.kind == Kind.CHOICE:
+        classes = [next(iter(labels)) for labels in given]
+        found = [frozenset([said]) for said in regression.fit(vectors, classes).predict(unseen)]
+    else:
+        table = [[key in labels for key in head.keys] for labels in given]
+        known = [at for at in range(len(head.keys)) if 0 < sum(row[at] for row in table) < len(table)]
+        each = OneVsRestClassifier(regression).fit(vectors, [[row[at] for at in known] for row in table])
+        keys = [head.keys[at] for at in known]
+        found = [
+            frozenset(key for key, held in zip(keys, row, strict=True) if held) for row in each.predict(unseen).tolist()
+        ]
+    return _main_measure(head)(truth, found)
+
+
+def _main_measure(head: Head) -> Callable[..., float]:
+    return metrics.accuracy if head.kind == Kind.CHOICE else metrics.micro_f1

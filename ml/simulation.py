@@ -51,6 +51,7 @@ def run(
     budgets: Sequence[int],
     encoder: Encoder,
     config: TrainConfig | None = None,
+    begun: Sequence[int] = (),
     batch: int | None = None,
     exports: Path | None = None,
     progress: OnProgress = ignore,
@@ -64,6 +65,7 @@ def run(
         budgets: cases labelled in all, at which a model is measured.
         encoder: what `encoder.load` returned.
         config: of every training; its seed is that of every choice too, so that the same one gives the same curve.
+        begun: positions of the cases of the pool that are labelled before anybody is asked.
         batch: cases that are asked between two trainings; without it, a tenth of the largest budget.
         exports: folder that keeps exported encoders.
 
@@ -78,14 +80,16 @@ def run(
         training.TrainingError: the labels of a budget are too few for any head.
     """
     check(pool, test, strategy=strategy, budgets=budgets, batch=batch)
+    if begun and min(budgets) <= len(begun):
+        raise SimulationError(f"the smallest budget is {min(budgets)}; {len(begun)} cases are labelled to begin with")
     config, largest = config or TrainConfig(), max(budgets)
     batch = batch or -(-largest // ROUNDS)
     bench = _Bench.encode(pool, test, schema, encoder, config, exports, progress)
     rng = np.random.default_rng(config.seed)
-    asked: list[int] = []
-    trained: TrainedModel | None = None
+    asked = list(begun)
+    trained = bench.train_if_enough(asked) if begun and strategies.named(strategy).learns else None
     curve = []
-    for stop in sorted({*range(batch, largest, batch), *budgets}):
+    for stop in sorted({*range(len(asked) + batch, largest, batch), *budgets}):
         left = sorted(set(range(len(pool))) - set(asked))
         chosen = strategies.choose(strategy, bench.known(left, asked, trained), stop - len(asked), rng)
         asked += [left[at] for at in chosen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from ml import examples, metrics
 from ml import schema as schemas
@@ -78,7 +79,31 @@ def bench(options: argparse.Namespace) -> int:
     from ml import bench  # noqa: PLC0415 - as for training
 
     terminal.quiet_transformers()
-    found = bench.run(rows, schema, encoder=options.encoder, rounds=options.rounds, progress=terminal.show)
+    if options.model:
+        found: dict[str, Any] = bench.serve(rows, options.model, rounds=options.rounds)
+    else:
+        found = bench.run(rows, schema, encoder=options.encoder, rounds=options.rounds, progress=terminal.show)
     sys.stderr.write("\n")
     terminal.answer(found)
+    return 0
+
+
+def learning(options: argparse.Namespace) -> int:
+    """Do what is left of the studies, and write the report."""
+    from ml import studies  # noqa: PLC0415 - as for training
+    from ml.studies import report  # noqa: PLC0415 - as for training
+    from ml.studies.lab import Lab  # noqa: PLC0415 - as for training
+
+    if unknown := sorted(set(options.studies) - set(studies.ALL)):
+        raise InputError(f"there is no study {', '.join(unknown)}; expected some of {', '.join(studies.ALL)}")
+    terminal.quiet_transformers()
+    lab = Lab(Path(options.data), Path(options.work), terminal.show)
+    wanted = {name: studies.ALL[name] for name in studies.ALL if name in (options.studies or studies.ALL)}
+    found: dict[str, dict[str, Any]] = {}
+    for name, study in wanted.items():
+        for part in study.parts:
+            sys.stderr.write(f"\n{study.title}: {part}\n")
+            found.setdefault(name, {})[part] = lab.do(study, part)
+    sys.stderr.write("\n")
+    report.write(wanted, found, Path(options.out))
     return 0
