@@ -211,7 +211,7 @@ def _review_and_correct(stack: Stack, page: Page, screenshots: Path) -> int:
     (said,) = (row["heads"] for row in stack.rows(shown, case))
     sub = page.locator("#head-sub_category")
     sub.locator("summary").click()
-    other = sub.locator("details input").first
+    other = sub.locator("details input[type=radio]").first
     wanted, parent = other.get_attribute("value"), other.get_attribute("data-parent-label")
     other.check()
     page.click("button:has-text('Save and next')")
