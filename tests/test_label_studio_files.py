@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from ml.types import Labels
 from tests.conftest import case_named, change_policy, submission
 from tests.importing import import_file
-from webapp.actions import people, submissions, uploads
+from webapp.actions import people, snapshots, submissions, uploads
 from webapp.models import Annotation, Annotator, AuditEvent, Case, CaseState, Import, ImportState, Origin
 from webapp.roles import Role
 
@@ -89,6 +89,14 @@ def test_an_audited_case_is_not_decided_by_a_file(bring, helpline) -> None:
     named = [region("sub_category", "taxonomy", taxonomy=[["VANE", "Child Neglect"]]), *AMINA[1:]]
     bring(foreign_task(("amina@example.org", named)))
     assert case_named("a").state == CaseState.NEW
+
+
+def test_people_of_a_file_who_differ_within_the_limits_are_no_blind_test_case(bring, helpline) -> None:
+    change_policy(helpline, audit_share=1.0, disagreement_limits={"priority": 1.0})
+    other = [region("priority", "choices", choices=["3"])]
+    bring(foreign_task(("amina@example.org", AMINA[1:2]), ("otieno@example.org", other)))
+    assert case_named("a").labels.get().rule == "closest"
+    assert snapshots.take(helpline.versions.get()).rows.count() == 0
 
 
 def test_the_same_file_again_changes_nothing_and_an_answer_more_is_added(bring) -> None:

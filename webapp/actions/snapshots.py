@@ -13,12 +13,14 @@ from django.db import transaction
 from django.db.models import Q
 
 from ml.policy import Side
-from webapp.models import Case, CaseState, CaseText, Label, Schema, SchemaVersion, Snapshot, SnapshotRow
+from webapp.models import Case, CaseState, CaseText, Label, Origin, Schema, SchemaVersion, Snapshot, SnapshotRow
 
 ENOUGH_AUDITS = 200
 NO_WORD = re.compile(r"[\W_]+")
 # An audited case counts by what a person answered blind, not by what was imported, or changed once answers were seen
-NOT_BLIND = Q(case__is_audit=True) & (Q(rule__in=("import", "system")) | Q(annotation__prediction__isnull=False))
+NOT_BLIND = Q(case__is_audit=True) & (
+    Q(annotation__origin__in=(Origin.IMPORT, Origin.API)) | Q(annotation__prediction__isnull=False)
+)
 
 
 @transaction.atomic
