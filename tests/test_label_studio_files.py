@@ -108,6 +108,17 @@ def test_the_same_file_again_changes_nothing_and_an_answer_more_is_added(bring) 
     assert (more.unchanged, more.relabelled, Annotation.objects.count()) == (0, 1, 2)
 
 
+def test_a_file_again_does_not_override_what_people_said_since_or_in_it(bring) -> None:
+    columns = foreign_task(priority="1")
+    bring(columns)
+    both = foreign_task(("amina@example.org", AMINA[1:2]), priority="1")
+    bring(both)
+    for task in (columns, both):
+        again = bring(task)
+        assert (again.unchanged, again.relabelled, Annotation.objects.count()) == (1, 0, 2)
+    assert case_named("a").labels.get().answer == "2"
+
+
 def test_what_is_no_annotation_is_reported_and_the_case_kept(bring) -> None:
     report = bring(foreign_task() | {"annotations": [3, {"result": "x"}, {"result": [4]}]})
     assert (report.new, report.faulty, case_named("a").labels.count()) == (1, 1, 0)

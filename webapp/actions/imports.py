@@ -277,9 +277,10 @@ class _Writer:
         return {_key(case): case for case in cases if _key(case) in keys}
 
     def _said(self, cases: Iterable[Case]) -> dict[int, Labels]:
-        """Return what imports have said of each case so far."""
+        """Return what the columns of files have said of each case so far; people whom a file names are heard apart."""
         said: dict[int, Labels] = defaultdict(dict)
-        for annotation in Annotation.objects.filter(case__in=cases, origin=Origin.IMPORT).order_by("id"):
+        by_columns = Annotation.objects.filter(case__in=cases, annotator__kind=AnnotatorKind.IMPORT)
+        for annotation in by_columns.order_by("id"):
             said[annotation.case_id] |= annotation.answers
         return said
 
