@@ -11,7 +11,14 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from tests.conftest import annotator_named, case_named, submission
+from tests.conftest import (
+    annotator_named,
+    case_named,
+    helpline_prediction,
+    predict,
+    submission,
+    trained_version,
+)
 from tests.importing import LABELLED
 from webapp.actions import imports, reviews, submissions
 from webapp.casefiles.report import Report
@@ -98,6 +105,15 @@ def test_corrected_labels_of_an_import_leave_a_disputed_head_without_a_label(hel
     assert list(case.labels.all()) == []
     assert case.state == CaseState.REVIEW
     assert annotator_named("annotator 0").annotations.get().answers == {"priority": "1"}
+
+
+def test_a_file_does_not_decide_what_a_supervisor_sent_back(helpline, import_rows, person) -> None:
+    import_rows(helpline, {"id": "1", "text": LABELLED["text"]})
+    case = predict(trained_version(helpline), "1", helpline_prediction(urgent=0.31))
+    reviews.send_back(case, person(Role.SUPERVISOR), revision=case.revision, note="listen to the end")
+    import_rows(helpline, LABELLED)
+    found = case_named("1")
+    assert (found.state, found.labels.count()) == (CaseState.LABELLING, 3)
 
 
 def test_the_same_id_with_another_text_is_refused_and_reported(helpline, import_rows) -> None:

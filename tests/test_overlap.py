@@ -33,6 +33,13 @@ def labels_of(case: Case) -> dict[str, tuple[Any, str]]:
     return {label.head: (label.answer, label.rule) for label in case.labels.all()}
 
 
+def test_a_file_does_not_decide_a_case_that_waits_for_another_answer(shared, say, helpline, import_rows) -> None:
+    say("amina", ANSWERS)
+    import_rows(helpline, {"id": "1", "text": "She is hungry, says Amina.", "labels": {"intervention": ["Referral"]}})
+    assert labels_of(shared)["intervention"] == (["Referral"], "import")
+    assert case_named("1").state == CaseState.LABELLING
+
+
 def test_the_share_of_the_policy_goes_to_as_many_annotators_as_it_says(helpline, import_rows) -> None:
     change_policy(helpline, overlap_share=0.3, overlap_annotators=3, audit_share=0.5)
     import_rows(helpline, *({"id": str(number), "text": "a"} for number in range(300)))

@@ -50,7 +50,7 @@ from webapp.models import (
     Schema,
     SchemaVersion,
 )
-from webapp.queries import schemas
+from webapp.queries import asks, schemas
 
 CHUNK = 500
 MOST_TRIES = 5  # At a chunk; each time that fails, another import wrote some of it
@@ -354,10 +354,14 @@ class _Writer:
                 self._decide(case)
 
     def _decide(self, case: Case) -> None:
-        """Take a case for decided once every head that routes has a label, as one that comes with its labels is."""
-        known = set(case.labels.values_list("head", flat=True))
+        """Take a case for decided once files label every head that routes, as one that comes with its labels is.
+
+        Where annotators have answered, it is theirs to decide, and a supervisor who sent it back waits for them.
+        """
+        known = set(case.labels.filter(annotation__origin=Origin.IMPORT).values_list("head", flat=True))
         is_open = case.state in (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING)
-        if is_open and not case.is_audit and self.policy.thresholds.keys() <= known:
+        is_known = not case.is_audit and self.policy.thresholds.keys() <= known
+        if is_open and is_known and not asks.waiting([case.pk]):
             Case.objects.filter(pk=case.pk).update(state=CaseState.DECIDED, revision=F("revision") + 1)
             flags.resolve_all(case)
             outbox.want_out([case])
