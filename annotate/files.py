@@ -28,6 +28,7 @@ class Said:
     labels: Labels
     problems: tuple[Problem, ...] = ()
     is_skip: bool = False
+    is_ground_truth: bool = False  # Label Studio's word for an answer that stands, whatever others said
     seconds: float | None = None
     comment: str = ""
 
@@ -69,6 +70,7 @@ def read(schema: Schema, annotation: object, text: str) -> Said:
         labels={} if is_skip else labels,
         problems=() if is_skip else tuple(problems),
         is_skip=is_skip,
+        is_ground_truth=annotation.get("ground_truth") is True,
         seconds=float(seconds) if isinstance(seconds, int | float) else None,
         comment="\n".join(part for region in comments for part in _list(_value(region)) if isinstance(part, str)),
     )
@@ -111,7 +113,7 @@ def _written(one: Written, task_number: int) -> dict[str, Any]:
         "completed_by": {"id": None, "email": said.by, "first_name": "", "last_name": ""},
         "result": result_of(one.schema, said.labels, said.comment),
         "was_cancelled": said.is_skip,
-        "ground_truth": False,
+        "ground_truth": said.is_ground_truth,
         "lead_time": said.seconds,
         "created_at": one.made_at.isoformat(),
         "updated_at": one.made_at.isoformat(),

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from ml.types import Labels
 from tests.conftest import case_named, change_policy, submission
 from tests.importing import import_file
-from webapp.actions import people, snapshots, submissions, uploads
+from webapp.actions import people, reviews, snapshots, submissions, uploads
 from webapp.models import Annotation, Annotator, AuditEvent, Case, CaseState, Import, ImportState, Origin
 from webapp.roles import Role
 
@@ -148,7 +148,9 @@ def answered(helpline, case, say, person) -> Case:
     say("amina@example.org", {**NEGLECT, "entities": entities, "intervention": []}, seconds=12.5, note="Call again.")
     submissions.record(case, submission(helpline, "otieno@example.org", {}, id=2, is_skip=True))
     submissions.record(case, submission(helpline, "wafula@example.org", {**NEGLECT, "call_quality": quality}, id=3))
-    return case
+    halima = person(Role.SUPERVISOR, "halima")
+    reviews.decide(case, halima, answers={**NEGLECT, "priority": "3"}, revision=case_named("1").revision)
+    return case_named("1")
 
 
 def export(path: Any, person: Any) -> list[dict[str, Any]]:
@@ -164,10 +166,11 @@ def test_what_goes_out_comes_in_again_the_same(answered, bring, helpline, person
     Case.objects.filter(pk=answered.pk).update(external_id="before")
     report = bring(task)
     back = case_named("1")
-    assert (report.new, report.faults, len(before)) == (1, [], 3)
+    assert (report.new, report.faults, len(before)) == (1, [], 4)
     assert [*_said(back)] == before
     assert (back.stored_text.text, back.metadata) == (answered.stored_text.text, {"county": "Kisumu"})
     assert dict(back.labels.values_list("head", "answer")) == dict(answered.labels.values_list("head", "answer"))
+    assert (back.labels.get(head="priority").answer, back.state) == ("3", CaseState.DECIDED)
     assert bring(task).unchanged == 1
 
 
@@ -182,12 +185,38 @@ def test_what_was_superseded_deleted_or_erased_does_not_go_out(answered, say, he
     (task,) = export(tmp_path / "out.json", person)
     assert [said["completed_by"]["email"] for said in task["annotations"]] == [
         "otieno@example.org",
+        "halima@example.org",
         "amina@example.org",
     ]
     Case.objects.update(state=CaseState.ERASED)
     (tmp_path / "out.json").unlink()
     call_command("export_cases", str(tmp_path / "out.json"), by="admin")
     assert json.loads((tmp_path / "out.json").read_text()) == []
+
+
+def test_what_a_column_said_goes_out_as_labels_and_comes_in_behind_what_people_said(
+    bring, case, helpline, import_rows, say, person, tmp_path
+) -> None:
+    import_rows(helpline, {"id": "1", "text": case.stored_text.text, "priority": "1", "intervention": "Referral"})
+    say("amina@example.org", NEGLECT)
+    (task,) = export(tmp_path / "out.json", person)
+    assert task["data"]["labels"] == {"priority": "1", "intervention": ["Referral"]}
+    assert [said["completed_by"]["email"] for said in task["annotations"]] == ["amina@example.org"]
+    Case.objects.filter(pk=case.pk).update(external_id="before")
+    bring(task)
+    said = dict(case_named("1").labels.values_list("head", "answer"))
+    assert said == {**NEGLECT, "intervention": ["Referral"]}
+    assert bring(task).unchanged == 1
+
+
+def test_the_truth_of_a_file_stands_alone_for_the_heads_that_it_answers(bring) -> None:
+    wrong = [AMINA[2], region("priority", "choices", choices=["3"])]
+    task = foreign_task(("amina@example.org", AMINA[1:2]), ("otieno@example.org", wrong))
+    task["annotations"][0]["ground_truth"] = True
+    bring(task)
+    case = case_named("a")
+    assert case.labels.get(head="priority").answer == "2"
+    assert (case.labels.filter(head="entities").exists(), case.state) == (True, CaseState.NEW)
 
 
 def test_an_export_is_for_admins_and_is_logged(answered, signed_in, person, tmp_path, capsys) -> None:

@@ -1,5 +1,6 @@
 """Our data as a Label Studio export: cases with all annotations that stand, for who moves on or keeps a copy.
 
+What supervisors answered is marked as the truth; what columns of files said goes out as the labels of the case.
 The file holds the texts of cases. Who took it, and how much, goes into the audit log before the first byte leaves.
 """
 
@@ -14,7 +15,7 @@ from django.contrib.auth.models import User
 from annotate import files
 from annotate.files import Said, Written
 from webapp.actions import audit
-from webapp.models import Annotation, Annotator, Case, CaseState, Schema
+from webapp.models import Annotation, Annotator, AnnotatorKind, Case, CaseState, Origin, Schema
 
 CHUNK = 500
 LABEL_STUDIO = "label-studio"
@@ -52,14 +53,27 @@ def _task(case: Case) -> dict[str, Any]:
         data["sent_at"] = case.sent_at.isoformat()
     if case.metadata:
         data["metadata"] = case.metadata
-    rows = list(case.annotations.all())
+    rows = sorted(case.annotations.all(), key=lambda row: row.pk)
     superseded = {row.supersedes_id for row in rows}
     standing = [row for row in rows if row.pk not in superseded and not row.is_deletion]
-    return files.task(data, [_written(row) for row in sorted(standing, key=lambda row: row.pk)], number=case.pk)
+    by_people: list[Written] = []
+    for row in standing:
+        if row.annotator.kind == AnnotatorKind.IMPORT:
+            data["labels"] = data.get("labels", {}) | row.answers
+        else:
+            by_people.append(_written(row))
+    return files.task(data, by_people, number=case.pk)
 
 
 def _written(row: Annotation) -> Written:
-    said = Said(by=_name(row.annotator), labels=row.answers, is_skip=row.is_skip, seconds=row.seconds, comment=row.note)
+    said = Said(
+        by=_name(row.annotator),
+        labels=row.answers,
+        is_skip=row.is_skip,
+        is_ground_truth=row.is_ground_truth or row.origin == Origin.REVIEW,
+        seconds=row.seconds,
+        comment=row.note,
+    )
     return Written(number=row.pk, said=said, schema=row.schema_version.parsed, made_at=row.created_at)
 
 

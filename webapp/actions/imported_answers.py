@@ -22,13 +22,13 @@ Key = tuple[str, str]  # Source and external id
 def store(cases: Mapping[Key, Case], heard: Mapping[Key, Sequence[Said]], version: SchemaVersion) -> list[Case]:
     """Add an annotation for everything that is news; return the cases that it is about, locked."""
     known = Annotation.objects.filter(case__in=cases.values(), origin=Origin.IMPORT)
-    stored = {_mark(row.case_id, row.annotator_id, row.answers, is_skip=row.is_skip) for row in known}
+    stored = {_mark(row.case_id, row.annotator_id, row.answers, row) for row in known}
     annotators = {by: _annotator(by) for by in sorted({said.by for found in heard.values() for said in found})}
     new: list[Annotation] = []
     for key, found in heard.items():
         for said in found:
             annotator = annotators[said.by]
-            mark = _mark(cases[key].pk, annotator.pk, said.labels, is_skip=said.is_skip)
+            mark = _mark(cases[key].pk, annotator.pk, said.labels, said)
             if mark not in stored:
                 stored.add(mark)
                 new.append(_annotation(cases[key], annotator, said, version))
@@ -53,6 +53,7 @@ def _annotation(case: Case, annotator: Annotator, said: Said, version: SchemaVer
         answers=said.labels,
         problems=[problem.message for problem in said.problems],
         is_skip=said.is_skip,
+        is_ground_truth=said.is_ground_truth,
         seconds=said.seconds,
         note=said.comment[:2000],
     )
@@ -69,5 +70,5 @@ def _annotator(by: str) -> Annotator:
     return known.order_by("pk").first() or Annotator.objects.create(kind=AnnotatorKind.PERSON, name=by[:200])
 
 
-def _mark(case: int, annotator: int, answers: object, *, is_skip: bool) -> tuple[int, int, str, bool]:
-    return case, annotator, json.dumps(answers, sort_keys=True), is_skip
+def _mark(case: int, annotator: int, answers: object, one: Annotation | Said) -> tuple[int, int, str, bool, bool]:
+    return case, annotator, json.dumps(answers, sort_keys=True), one.is_skip, one.is_ground_truth

@@ -2,8 +2,8 @@
 
 The rule, head by head: the newest review; else what the annotators agree on (one alone agrees with itself), or where
 they are no farther apart than the policy allows, the answer that is closest to all; else the newest answer of another
-system; else the newest import, where the people whom it names agree in the same way. Annotators who disagree leave the
-head without a label, and the case is reviewed.
+system; else what an import calls the truth; else the newest import, where the people whom it names agree in the same
+way. Annotators who disagree leave the head without a label, and the case is reviewed.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ def _choose(said: Sequence[Annotation], key: str, head: Head | None, limit: floa
         return _agreed(annotators, key, head, limit)
     for origin, rule in RULES:
         if rows := _of(said, origin):
+            if truths := [row for row in rows if row.is_ground_truth]:
+                return rule, truths[-1]
             named = [row for row in _last_of_each(rows) if row.annotator.kind == AnnotatorKind.PERSON]
             if rows[-1] not in named:
                 return rule, rows[-1]

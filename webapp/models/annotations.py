@@ -95,6 +95,7 @@ class Annotation(models.Model):
     problems = models.JSONField(default=list)  # Answers outside the schema: kept and reported, never learnt from
     is_skip = models.BooleanField(default=False)
     is_deletion = models.BooleanField(default=False)
+    is_ground_truth = models.BooleanField(default=False)  # The file that it came with says that it stands alone
     supersedes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="superseded_by")
     prediction = models.ForeignKey("webapp.Prediction", on_delete=models.SET_NULL, null=True)  # What the person saw
     changed_heads = models.JSONField(default=list)  # Heads on which the answer differs from what was shown
