@@ -64,6 +64,13 @@ def test_the_page_shows_them_but_not_of_a_blind_case(read, signed_in) -> None:
     assert "nearest" not in desk.get(f"/cases/{read.pk}/similar/").content.decode()
 
 
+def test_what_is_known_of_an_audited_case_is_not_shown_before_its_blind_answer(helpline, read) -> None:
+    Case.objects.filter(external_id="nearest").update(is_audit=True, state="labelling")
+    Case.objects.filter(external_id="near").update(is_audit=True)
+    found = similar.labelled(read, helpline.versions.get().parsed)
+    assert [one.case.external_id for one in found] == ["near", "far"]
+
+
 def test_a_sketch_goes_with_its_text(read) -> None:
     CaseText.objects.filter(pk=read.pk).delete()
     assert not Sketch.objects.filter(text=read.pk).exists()

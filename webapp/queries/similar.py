@@ -8,14 +8,17 @@ from django.db import connection
 
 from ml.schema import Schema
 from webapp.models import Case, CaseState, Label, Sketch
+from webapp.models.cases import OPEN_STATES
 from webapp.queries import wording
 from webapp.queries.history import Said
 
 SHOWN = 3
-# Fewest differing bits first. Sketches of different encoders have nothing to do with each other
+# Fewest differing bits first. Sketches of different encoders have nothing to do with each other. What is known of a
+# case that people still answer blind is shown nowhere
 NEAREST = """
     select sketch.text_id from webapp_sketch sketch join webapp_case c on c.id = sketch.text_id
     where sketch.encoder = %(encoder)s and c.schema_id = %(schema)s and c.id <> %(case)s and c.state <> %(erased)s
+        and not (c.is_audit and c.state = any(%(open)s))
         and exists (select from webapp_label label where label.case_id = c.id)
     order by bit_count(sketch.bits # %(bits)s::bit(512)), c.id limit %(most)s
 """
@@ -36,7 +39,8 @@ def labelled(case: Case, schema: Schema) -> list[Similar]:
         return []
     values = {"encoder": sketch.encoder, "schema": case.schema_id, "case": case.pk, "bits": sketch.bits}
     with connection.cursor() as cursor:
-        cursor.execute(NEAREST, values | {"erased": CaseState.ERASED.value, "most": SHOWN})
+        states = {"erased": CaseState.ERASED.value, "open": [state.value for state in OPEN_STATES]}
+        cursor.execute(NEAREST, values | states | {"most": SHOWN})
         ids = [pk for (pk,) in cursor.fetchall()]
     cases = Case.objects.in_bulk(ids)
     labels = list(Label.objects.filter(case__in=ids))
