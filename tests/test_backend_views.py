@@ -125,6 +125,17 @@ def test_a_worker_that_fails_or_is_busy_is_told_in_words(answering, ask, monkeyp
     assert Question.objects.count() == 0
 
 
+def test_a_question_more_than_may_wait_is_refused_at_once(answering, ask, toy) -> None:
+    for _ in range(questions.MOST_WAITING):
+        Question.objects.create(schema=toy, texts=["a hill"])
+    answer = predict(ask, "a ship")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert answer.json()["error"] == "2 questions wait already; ask again in 5 seconds"
+    assert answering == [], "no worker was asked"
+    Question.objects.update(asked_at=timezone.now() - timedelta(seconds=31))  # Their process died
+    assert predict(ask, "a ship").status_code == 200
+
+
 def test_a_failure_never_quotes_a_text(answering, toy, monkeypatch) -> None:
     def broken(version: Any) -> Any:
         raise ValueError("my stepfather locks the door")

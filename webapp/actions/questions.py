@@ -1,6 +1,7 @@
 """Questions of projects that are not ours, which connect Caseloop as their model.
 
-A worker answers, since it has the model; the request waits for a bounded time. The texts are gone with the answer.
+A worker answers, since it has the model; the request waits for a bounded time, and few do at once: each keeps a thread
+of the web server busy. The texts are gone with the answer.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from ml.types import HeadPrediction, Prediction
 from webapp import tasks
 from webapp.actions.imports import hash_of
 from webapp.errors import NotAnswered
+from webapp.locks import in_turn
 from webapp.models import Case, Question, Schema
 from webapp.models.cases import OPEN_STATES
 from webapp.queries import schemas
 
 PATIENCE_SECONDS = 30.0  # Label Studio itself waits for 100
+MOST_WAITING = 2  # Of the threads of all web servers
+RETRY_SECONDS = 5
 GLANCE_SECONDS = 0.05
 LEFT_BEHIND = timedelta(minutes=10)
 
@@ -48,7 +52,7 @@ def ask(label_config: object, asked: object) -> dict[str, Any]:
 
     Raises:
         PayloadError: they are not what a project sends.
-        NotAnswered: no worker has answered in time, or it failed.
+        NotAnswered: no worker has answered in time, or it failed, or as many questions as may wait do.
     """
     schema, connection = connect(label_config)
     texts = backend.texts_of(connection, asked)
@@ -71,7 +75,11 @@ def clear_out() -> None:
 
 def _answered(schema: Schema, texts: list[str]) -> Question:
     """Return a question as a worker answered it; its row is gone by then."""
-    question = Question.objects.create(schema=schema, texts=texts)
+    with in_turn("questions"):
+        since = timezone.now() - timedelta(seconds=PATIENCE_SECONDS)  # Older ones belong to a process that died
+        if Question.objects.filter(asked_at__gt=since).count() >= MOST_WAITING:
+            raise NotAnswered(f"{MOST_WAITING} questions wait already; ask again in {RETRY_SECONDS} seconds")
+        question = Question.objects.create(schema=schema, texts=texts)
     try:
         tasks.answer_question.apply_async((question.pk,), expires=PATIENCE_SECONDS)
         until = time.monotonic() + PATIENCE_SECONDS

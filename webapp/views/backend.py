@@ -42,7 +42,8 @@ def for_label_studio(view: View) -> View:
         except PayloadError as exc:
             return JsonResponse({"error": str(exc)}, status=400)
         except NotAnswered as exc:
-            return JsonResponse({"error": str(exc)}, status=503)
+            again = {"Retry-After": str(questions.RETRY_SECONDS)}
+            return JsonResponse({"error": str(exc)}, status=503, headers=again)
 
     return checked
 
