@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
+from threading import Thread
+from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from webapp.actions import doctor, sweeping
+from webapp.locks import only_one
 from webapp.models import Checkup, LabelStudioProject, Outbox
 from webapp.roles import Role
 
@@ -59,6 +64,41 @@ def test_an_examination_is_asked_for_on_the_page_and_done_in_a_worker(
     doctor.carry_out(row.pk)
     row.refresh_from_db()
     assert row.finished_at == finished_at
+
+
+def test_an_examination_that_breaks_off_is_not_begun_again(project, monkeypatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("my stepfather locks the door")
+
+    monkeypatch.setattr(doctor.sync, "connected", broken)
+    row = Checkup.objects.create()
+    with pytest.raises(RuntimeError):
+        doctor.carry_out(row.pk)
+    doctor.carry_out(row.pk)
+    row.refresh_from_db()
+    assert row.report["problems"] == ["RuntimeError while examining; the log says where"]
+
+
+def test_a_worker_leaves_alone_what_the_command_is_examining(project, monkeypatch) -> None:
+    connected, is_free = doctor.sync.connected, []
+
+    def look_at_the_lock(name: str) -> None:
+        try:
+            with only_one(name) as is_mine:
+                is_free.append(is_mine)
+        finally:
+            connection.close()
+
+    def meanwhile() -> Any:
+        worker = Thread(target=look_at_the_lock, args=[f"checkup {Checkup.objects.get().pk}"])
+        worker.start()
+        worker.join()
+        return connected()
+
+    monkeypatch.setattr(doctor.sync, "connected", meanwhile)
+    with pytest.raises(SystemExit):
+        call_command("label_studio", "doctor", "--json", stdout=StringIO())
+    assert (is_free, Checkup.objects.get().finished_at is None) == ([False], False)
 
 
 def test_a_repair_has_to_be_confirmed(project, sent, signed_in) -> None:

@@ -40,15 +40,15 @@ def request(repairs: Sequence[str], *, by: User) -> Checkup:
 
 
 def carry_out(checkup_id: int) -> None:
-    """Do an examination that was asked for, in a worker; nothing if it is done or another worker is at it."""
+    """Do an examination that was asked for; nothing if it is done or another process is at it."""
     with only_one(f"checkup {checkup_id}") as is_mine:
         row = Checkup.objects.select_related("requested_by").get(pk=checkup_id)
         if is_mine and row.finished_at is None:
-            run(row)
+            _run(row)
 
 
-def run(row: Checkup) -> dict[str, Any]:
-    """Examine every project, repair what was asked for, and keep and return what is found then."""
+def _run(row: Checkup) -> None:
+    """Examine every project, repair what was asked for, and keep what is found then, however it ends."""
     report: dict[str, Any] = {
         "url": settings.LABEL_STUDIO_URL,
         "key": inspection.kind_of_key(settings.LABEL_STUDIO_API_KEY),
@@ -59,8 +59,7 @@ def run(row: Checkup) -> dict[str, Any]:
         "repaired": {},
     }
     try:
-        if not settings.LABEL_STUDIO_URL:
-            raise LabelStudioError("LABEL_STUDIO_URL is not set; expected the address of a Label Studio")
+        _expect_address()
         with sync.connected() as label_studio:
             report["version"] = inspection.version(label_studio)
             report["answers"] = True
@@ -69,13 +68,21 @@ def run(row: Checkup) -> dict[str, Any]:
                 _look_after(label_studio, project, row, report)
     except AnnotateError as exc:
         report["problems"].append(str(exc))
-    since = health.down_since()
-    report |= {"down_since": since and since.isoformat(), "outbox": health.outbox()}
-    row.report, row.finished_at = report, timezone.now()
-    row.save(update_fields=["report", "finished_at"])
-    if report["repaired"]:
-        audit.record(row.requested_by, "label studio repaired", f"checkup {row.pk}", **report["repaired"])
-    return report
+    except Exception as exc:  # Only the kind: the message of a foreign error may quote a text
+        report["problems"].append(f"{type(exc).__name__} while examining; the log says where")
+        raise
+    finally:
+        since = health.down_since()
+        report |= {"down_since": since and since.isoformat(), "outbox": health.outbox()}
+        row.report, row.finished_at = report, timezone.now()
+        row.save(update_fields=["report", "finished_at"])
+        if report["repaired"]:
+            audit.record(row.requested_by, "label studio repaired", f"checkup {row.pk}", **report["repaired"])
+
+
+def _expect_address() -> None:
+    if not settings.LABEL_STUDIO_URL:
+        raise LabelStudioError("LABEL_STUDIO_URL is not set; expected the address of a Label Studio")
 
 
 def _send_lost_cases(row: Checkup, report: dict[str, Any]) -> None:

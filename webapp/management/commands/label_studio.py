@@ -29,7 +29,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Examine, repair where that is asked for, and print what is found then."""
-        report = doctor.run(Checkup.objects.create(repairs=list(doctor.REPAIRS) if options["repair"] else []))
+        row = Checkup.objects.create(repairs=list(doctor.REPAIRS) if options["repair"] else [])
+        doctor.carry_out(row.pk)
+        row.refresh_from_db()
+        report = row.report
         if options["json"]:
             self.stdout.write(json.dumps(report))
         else:
