@@ -119,6 +119,31 @@ def test_a_case_is_corrected_with_the_keyboard_alone(open_case, screenshots: Pat
     assert review.answers["call_quality"]["listening"] == {"uninterrupted": None}
 
 
+@pytest.mark.parametrize("key", ["a", "Enter"])
+def test_a_key_that_is_held_decides_one_case_alone(open_case, import_rows, key: str) -> None:
+    page = open_case()
+    first = case_named("1")
+    import_rows(first.schema, {"id": "2", "text": TEXT})
+    predict(first.current_prediction.version, "2", helpline_prediction(sure=0.62, urgent=0.2))
+    page.keyboard.down(key)
+    expect(page.locator("h1")).to_have_text("2")
+    for _ in range(3):
+        page.keyboard.down(key)  # Again while it is down: the browser is told that it repeats
+    page.keyboard.up(key)
+    page.keyboard.press("p")
+    expect(page.locator("#head-priority")).to_have_class("head here")
+    assert [case_named(name).state for name in "12"] == ["decided", "review"]
+
+
+def test_a_form_that_is_under_way_is_not_sent_again(open_case) -> None:
+    page = open_case()
+    key = """document.dispatchEvent(new KeyboardEvent("keydown", { key: "a", bubbles: true }))"""
+    assert page.evaluate(f"() => {{ {key}; return document.getElementById('save').disabled; }}")
+    expect(page).to_have_url(QUEUE)
+    page.go_back()
+    expect(page.locator("#save")).to_be_enabled()
+
+
 def test_entities_are_marked_with_arrow_keys_and_with_the_mouse(open_case, screenshots: Path) -> None:
     page = open_case()
     page.keyboard.press("e")

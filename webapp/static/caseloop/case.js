@@ -249,6 +249,14 @@ for (const button of answers.querySelectorAll(".label")) {
   button.addEventListener("click", () => addSpan(button.closest("fieldset"), button));
 }
 
+// --- Sending: once, however often a key is pressed; the alert is sent beside the form
+
+const senders = [...document.querySelectorAll('button[form="answers"]:not([hx-post])')];
+const allow = (isAllowed) => { for (const button of senders) button.disabled = !isAllowed; };
+
+answers.addEventListener("submit", () => allow(false));
+addEventListener("pageshow", () => allow(true)); // Gone back to
+
 // --- Keys
 
 const press = (key) => document.querySelector(`.actions [aria-keyshortcuts="${key}"]`)?.click();
@@ -273,6 +281,10 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && menu) menu.open = false;
     if (event.key === "Escape") current ? goTo(current) : event.target.blur();
     else if (event.key === "Enter" && event.target.matches("input")) event.preventDefault(); // Not the decision
+    return;
+  }
+  if (event.repeat && !event.key.startsWith("Arrow")) { // A key that is held must not decide the next case too, unread
+    if (event.key === "Enter") event.preventDefault();
     return;
   }
   const head = heads.find((one) => one.dataset.letter === event.key && !one.disabled);
