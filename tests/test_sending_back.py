@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from tests.conftest import (
     submission,
     trained_version,
 )
+from webapp.actions import labelling as next_cases
 from webapp.actions import leases, people, reviews, submissions
 from webapp.errors import NotSendable
 from webapp.models import Case, CaseState, LabelStudioProject, LabelStudioTask, Outbox, Review
+from webapp.queries import asks, labelling
 from webapp.roles import Role
 
 ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
@@ -81,10 +84,50 @@ def test_a_decided_case_is_not_sent_back(case, halima) -> None:
 def test_what_was_sent_back_waits_for_the_answer_that_was_asked_for(helpline, case, halima) -> None:
     reviews.send_back(case, halima, revision=case.revision, note="again", to=annotator_named("Otieno"))
     submissions.record(case, submission(helpline, "Wanjiru", ANSWERS, minute=1))  # The one who answered before
-    submissions.record(case, submission(helpline, "Otieno", {}, id=2, is_skip=True))
+    submissions.record(case, submission(helpline, "Chiku", {}, id=3, is_skip=True))
     assert case_named("1").state == CaseState.LABELLING
     submissions.record(case, submission(helpline, "Otieno", ANSWERS, id=2, minute=2))
     assert case_named("1").state == CaseState.DECIDED
+
+
+def test_what_the_one_who_was_asked_skips_goes_to_review(helpline, case, halima, signed_in) -> None:
+    reviews.send_back(case, halima, revision=case.revision, note="again", to=annotator_named("Otieno"))
+    submissions.record(case, submission(helpline, "Otieno", {}, id=2, is_skip=True))
+    assert case_named("1").state == CaseState.REVIEW
+    page = signed_in(Role.SUPERVISOR, "juma").get(f"/cases/{case.pk}/").content.decode()
+    assert "Otieno was asked, and skipped it" in page
+    submissions.record(case, submission(helpline, "Otieno", ANSWERS, id=2, minute=2))
+    predict(trained_version(helpline, 2), "1", helpline_prediction(sure=0.99, urgent=0.0))
+    assert case_named("1").state == CaseState.REVIEW
+
+
+def test_what_whoever_comes_skips_still_waits(helpline, case, halima) -> None:
+    reviews.send_back(case, halima, revision=case.revision, note="again")
+    submissions.record(case, submission(helpline, "Otieno", {}, id=2, is_skip=True))
+    assert case_named("1").state == CaseState.LABELLING
+
+
+def test_who_is_gone_is_not_asked_and_whoever_comes_may_answer_for_them(helpline, case, halima, person) -> None:
+    amina, otieno = (person(Role.ANNOTATOR, name) for name in ("amina", "otieno"))
+    reviews.send_back(case, halima, revision=case.revision, note="again", to=people.annotator_of(amina))
+    assert not asks.of(otieno)
+    assert not labelling.cases_for(otieno).exists()
+    people.deactivate(amina, by=None)
+    assert "amina" not in [one.name for one, _answered in asks.annotators(case)]
+    assert [review.note for review in asks.of(otieno)] == ["again"]
+    assert labelling.cases_for(otieno).get() == case
+    by = people.annotator_of(otieno).name
+    submissions.record(case, submission(helpline, by, ANSWERS, id=2))
+    assert case_named("1").state == CaseState.DECIDED
+
+
+def test_who_answered_before_and_is_gone_is_not_offered(helpline, case, person) -> None:
+    amina = person(Role.ANNOTATOR, "amina")
+    people.annotator_of(amina)
+    said = submission(helpline, "Chiku", ANSWERS, id=2)
+    submissions.record(case, replace(said, annotator=people.annotator_of(amina)))
+    people.deactivate(amina, by=None)
+    assert [one.name for one, _answered in asks.annotators(case)] == ["Wanjiru"]
 
 
 def test_the_same_annotator_may_be_asked_again(helpline, case, halima) -> None:
@@ -105,6 +148,45 @@ def test_a_version_that_is_sure_does_not_accept_what_was_sent_back(helpline, cas
     reviews.send_back(case, halima, revision=case.revision, note="again")
     predict(trained_version(helpline, 2), "1", helpline_prediction(sure=0.99, urgent=0.0))
     assert case_named("1").state == CaseState.LABELLING
+
+
+def test_what_was_sent_back_stays_with_annotators_whatever_the_next_version_says(helpline, case, halima) -> None:
+    reviews.send_back(case, halima, revision=case.revision, note="again")
+    predict(trained_version(helpline, 2), "1", helpline_prediction(sure=0.62, urgent=0.9))
+    assert case_named("1").state == CaseState.LABELLING
+    assert case_named("1").flags.filter(kind="urgent", resolved_at=None).exists()
+
+
+def test_what_is_asked_outlives_an_act_that_was_taken_back(helpline, case, halima, person) -> None:
+    otieno = person(Role.ANNOTATOR, "otieno")
+    reviews.send_back(case, halima, revision=case.revision, note="again", to=people.annotator_of(otieno))
+    for number, act in enumerate([reviews.decide, reviews.ask_second_opinion, reviews.send_back]):
+        options: dict[str, Any] = {} if act is reviews.ask_second_opinion else {"note": "other"}
+        options |= {"answers": ANSWERS} if act is reviews.decide else {}
+        act(case, halima, revision=case.revision + 1 + 2 * number, **options)
+        reviews.undo(halima)
+        assert [review.note for review in asks.of(otieno)] == ["again"], act
+
+
+def test_a_case_is_taken_first_by_the_one_who_is_asked_and_by_no_other(helpline, import_rows, case, person) -> None:
+    import_rows(helpline, {"id": "2", "text": "Caller: I am cold."})
+    other = predict(trained_version(helpline, 2), "2", helpline_prediction(sure=0.3))
+    Case.objects.filter(pk=other.pk).update(state=CaseState.LABELLING, rank=9)
+    amina, otieno = (person(Role.ANNOTATOR, name) for name in ("amina", "otieno"))
+    project = LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=7)
+    for number, one in enumerate([case, other]):
+        LabelStudioTask.objects.create(case=one, project=project, task=70 + number)
+    by = annotator_named("Wanjiru")  # Who has answered it
+    by.user = amina
+    by.save()
+    halima = person(Role.SUPERVISOR)
+    reviews.send_back(case, halima, revision=case.revision, note="again", to=by)
+    assert list(labelling.cases_for(otieno)) == [other]
+    first = next_cases.take_next(amina, project)
+    assert first is not None
+    assert first.case == case
+    submissions.record(case, submission(helpline, "Wanjiru", ANSWERS, minute=1))
+    assert not labelling.cases_for(amina).filter(pk=case.pk).exists()
 
 
 def test_an_annotator_is_told_what_was_sent_back_to_them(helpline, case, halima, signed_in) -> None:

@@ -10,12 +10,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from webapp.models import Annotator, Case, LabelStudioProject, LabelStudioTask
-from webapp.queries import labelling
+from webapp.queries import asks, labelling
 
 
 @transaction.atomic
 def take_next(user: User, project: LabelStudioProject) -> LabelStudioTask | None:
-    """Return the task of the case that this person has open, or of the one that matters most and nobody else has.
+    """Return the task of the case that this person has open, or was asked for, or that matters most and nobody else has.
 
     It is theirs for LEASE_MINUTES, or until they have answered. None if nothing waits for them.
     """
@@ -23,11 +23,17 @@ def take_next(user: User, project: LabelStudioProject) -> LabelStudioTask | None
     mine = labelling.tasks_for(user).filter(project=project).select_for_update(skip_locked=True, of=("self",))
     begun = mine.filter(opened_by=user, opened_until__gt=now).order_by("-opened_until")
     free = mine.exclude(opened_by__isnull=False, opened_until__gt=now).order_by("-case__rank", "case_id")
-    task = begun.first() or free.first()
+    asked, _others = asks.by_name(user)
+    task = begun.first() or free.filter(case__in=asked).first() or free.first()
     if task is not None:
-        task.opened_by, task.opened_until = user, now + timedelta(minutes=settings.LEASE_MINUTES)
-        task.save(update_fields=["opened_by", "opened_until"])
+        open_for(user, task)
     return task
+
+
+def open_for(user: User, task: LabelStudioTask) -> None:
+    """Note that a person has a task open."""
+    task.opened_by, task.opened_until = user, timezone.now() + timedelta(minutes=settings.LEASE_MINUTES)
+    task.save(update_fields=["opened_by", "opened_until"])
 
 
 def let_go(case: Case, annotator: Annotator) -> None:

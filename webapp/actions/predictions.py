@@ -172,8 +172,8 @@ def _route(
         if case.state in OPEN_STATES:
             reasons[case.pk] = [_explained(reason, row, found) for reason in decision.reasons]
             destination = STATE_OF[decision.destination]
-            if case.pk in asked and destination == CaseState.ACCEPTED:
-                destination = CaseState.LABELLING  # A supervisor waits for what annotators say
+            if case.pk in asked:
+                destination = CaseState.LABELLING  # A supervisor has seen it, and waits for what annotators say
             before, case.state = case.state, CaseState.REVIEW if case.pk in kept else destination
             if case.state == CaseState.LABELLING != before:
                 salt = row.version.schema.audit_salt

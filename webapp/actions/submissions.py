@@ -65,9 +65,10 @@ def record(case: Case, submission: Submission) -> Annotation | None:
             rules = schemas.policy(case.schema).parsed
             routing = rules.thresholds.keys()
             submission = replace(submission, problems=[*submission.problems, *_unanswered(submission, routing)])
+            doubts = _doubts(case, submission)
             annotation = store(case, submission)
             labelling.let_go(case, submission.annotator)
-            settle(case, _doubts(case, submission), rules=rules)
+            settle(case, doubts, rules=rules)
     except IntegrityError:
         if submission.external is None or not is_stored(submission.external, is_deletion=submission.is_deletion):
             raise
@@ -127,11 +128,17 @@ def _unanswered(submission: Submission, routing: AbstractSet[str]) -> list[Probl
 
 
 def _doubts(case: Case, submission: Submission) -> list[Reason]:
-    """Return why a supervisor must see what an annotator sent.
+    """Return why a supervisor must see what an annotator sent, before it is stored.
 
     An answer that calls a case urgent never decides it alone, and reopens what was decided to be less urgent: nobody
-    who decided it knew of the answer. A faulty one does not, since what a supervisor answered stands.
+    who decided it knew of the answer. A faulty one does not, since what a supervisor answered stands. Where one annotator was
+    asked and skips the case, nobody else would come.
     """
+    if submission.is_skip and submission.origin == Origin.LABEL_STUDIO:
+        ask = asks.waiting([case.pk]).get(case.pk)
+        skipped = {**flags.BY_ANNOTATOR, "name": submission.annotator.name}
+        is_asked = ask is not None and asks.asked_one(ask) == submission.annotator
+        return [Reason(FlagKind.SECOND_OPINION, facts=skipped)] if is_asked else []
     if not submission.is_answer:
         return []
     reviewed_by = case.annotations.filter(origin=Origin.REVIEW, superseded_by=None, is_deletion=False)

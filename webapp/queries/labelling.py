@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from webapp.models import Annotation, Case, CaseState, LabelStudioTask, Origin, Schema
+from webapp.queries import asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,13 @@ def tasks_for(user: User) -> QuerySet[LabelStudioTask]:
 
 
 def cases_for(user: User) -> QuerySet[Case]:
-    """Return the cases that are with annotators, but for those that this one answered or skipped."""
+    """Return the cases that are with annotators, but for those that this one answered or skipped, or another is asked for.
+
+    What this one is asked for, they may answer again.
+    """
+    mine, others = asks.by_name(user)
     theirs = Annotation.objects.filter(
         case=OuterRef("pk"), annotator__user=user, origin=Origin.LABEL_STUDIO, superseded_by=None, is_deletion=False
     )
-    return Case.objects.filter(~Exists(theirs), state=CaseState.LABELLING)
+    cases = Case.objects.filter(~Exists(theirs) | Q(pk__in=mine), state=CaseState.LABELLING)
+    return cases.exclude(pk__in=others)

@@ -173,6 +173,8 @@ def _part(schema: Schema, flag: Flag) -> str:
         case FlagKind.INVALID:
             fault = facts["problem"].removeprefix(f"{flag.head} ")
             return f"fault in an annotation: {f'{name.lower()} {fault}'.strip()}"
+        case FlagKind.SECOND_OPINION if facts["by"] == "annotator":
+            return f"{facts['name']} was asked, and skipped it"
         case FlagKind.SECOND_OPINION:
             return f"{facts['name']} asks for a second opinion"
         case FlagKind.AUDIT:
