@@ -142,6 +142,17 @@ def test_what_another_has_changed_since_is_not_taken_back(helpline, case, desk, 
     assert standing(case) == after
 
 
+def test_a_case_that_another_has_open_is_not_taken_from_them(case, desk, signed_in) -> None:
+    desk.post(f"/cases/{case.pk}/second-opinion/", FORM)
+    other = signed_in(Role.SUPERVISOR, "juma")
+    other.get(f"/cases/{case.pk}/")
+    said = desk.post("/queue/undo/", follow=True).content.decode()
+    assert "juma has this case open, so that nothing is taken back" in said
+    assert case_named("1").held_by.get_username() == "juma"
+    other.post(f"/cases/{case.pk}/release/", FORM)
+    assert "Taken back" in desk.post("/queue/undo/", follow=True).content.decode()
+
+
 def test_a_step_is_taken_back_once_and_only_by_who_took_it(case, desk, person) -> None:
     desk.post(f"/cases/{case.pk}/", FORM)
     with pytest.raises(NotUndoable):

@@ -112,7 +112,7 @@ def undo(user: User) -> Case:
     Nothing is removed: a row says that the answer is withdrawn, as one says that it was given.
 
     Raises:
-        NotUndoable: the person did nothing yet, or took it back already.
+        NotUndoable: the person did nothing yet, or took it back already, or somebody else has the case open.
         StaleCase: somebody changed the case since.
     """
     last = Review.objects.filter(person=user).order_by("-id").first()
@@ -120,6 +120,9 @@ def undo(user: User) -> Case:
         raise NotUndoable("There is nothing to take back.")
     with transaction.atomic():
         case = _locked(last.case, last.revision, "Somebody changed this case since, so that nothing is taken back.")
+        if case.is_held and case.held_by != user:
+            name = case.held_by and (case.held_by.get_full_name() or case.held_by.get_username())
+            raise NotUndoable(f"{name} has this case open, so that nothing is taken back; ask them to release it.")
         if last.annotation is not None:
             Annotation.objects.create(
                 case=case,

@@ -131,8 +131,8 @@ def _doubts(case: Case, submission: Submission) -> list[Reason]:
     """Return why a supervisor must see what an annotator sent, before it is stored.
 
     An answer that calls a case urgent never decides it alone, and reopens what was decided to be less urgent: nobody
-    who decided it knew of the answer. A faulty one does not, since what a supervisor answered stands. Where one annotator was
-    asked and skips the case, nobody else would come.
+    who decided it knew of the answer. A faulty one does not, since what a supervisor answered stands. What was asked of
+    one annotator, who skips it, would wait for ever.
     """
     if submission.is_skip and submission.origin == Origin.LABEL_STUDIO:
         ask = asks.waiting([case.pk]).get(case.pk)

@@ -45,7 +45,8 @@ def of(user: AbstractBaseUser | AnonymousUser) -> list[Review]:
 
 def by_name(user: AbstractBaseUser | AnonymousUser) -> tuple[set[int], set[int]]:
     """Return the cases that are asked of this annotator and nobody else, and those that are asked of another."""
-    mine, others = set(), set()
+    mine: set[int] = set()
+    others: set[int] = set()
     for review, one in _with_annotators():
         if one is not None:
             (mine if one.user_id == user.pk else others).add(review.case_id)

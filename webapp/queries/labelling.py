@@ -50,9 +50,9 @@ def tasks_for(user: User) -> QuerySet[LabelStudioTask]:
 
 
 def cases_for(user: User) -> QuerySet[Case]:
-    """Return the cases that are with annotators, but for those that this one answered or skipped, or another is asked for.
+    """Return the cases that are with annotators, but for those that this one answered or skipped.
 
-    What this one is asked for, they may answer again.
+    What is asked of this one, they may answer again; what is asked of another is not for them.
     """
     mine, others = asks.by_name(user)
     theirs = Annotation.objects.filter(
