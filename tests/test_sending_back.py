@@ -216,6 +216,19 @@ def test_a_second_opinion_is_another_supervisors(case, signed_in) -> None:
     ]
 
 
+def test_two_who_ask_for_another_opinion_are_both_kept_out_of_it(case, halima, person, signed_in) -> None:
+    juma, zawadi = person(Role.SUPERVISOR, "juma"), signed_in(Role.SUPERVISOR, "zawadi")
+    reviews.ask_second_opinion(case, halima, revision=case.revision)
+    reviews.ask_second_opinion(case, juma, revision=case.revision + 1)
+    assert (leases.take_next(halima), leases.take_next(juma)) == (None, None)
+    assert "halima and juma ask for another opinion" in zawadi.get(f"/cases/{case.pk}/").content.decode()
+    leases.release(case, User.objects.get(username="zawadi"))
+    reviews.undo(juma)
+    leases.release(case, juma)
+    assert (leases.take_next(halima), leases.take_next(juma)) == (None, case)
+    assert "halima asks for a second opinion" in zawadi.get(f"/cases/{case.pk}/").content.decode()
+
+
 def test_accepting_and_fixing_are_told_apart(helpline, case, halima) -> None:
     shown = case.current_prediction
     reviews.decide(case, halima, answers=ANSWERS, revision=case.revision, shown=shown)

@@ -17,7 +17,7 @@ from webapp.queries import asks, labelling
 def take_next(user: User, project: LabelStudioProject) -> LabelStudioTask | None:
     """Return the task of the case that this person has open, of one asked of them, or of the one that matters most.
 
-    Nobody else has it open. It is theirs for LEASE_MINUTES, or until they have answered. None if nothing waits for them.
+    Nobody else has it open. It is theirs for LEASE_MINUTES, or until they have answered. None if nothing waits.
     """
     now = timezone.now()
     mine = labelling.tasks_for(user).filter(project=project).select_for_update(skip_locked=True, of=("self",))

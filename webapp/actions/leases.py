@@ -16,7 +16,7 @@ from django.utils import timezone
 from ml.policy import FlagKind
 from webapp.models import Case, CaseState, Flag
 
-ASKED_BY = "person"  # Among the facts of a flag that asks for a second opinion
+ASKED_BY = "people"  # Among the facts of a flag that asks for a second opinion: who asked, by number
 
 
 @transaction.atomic
@@ -26,7 +26,12 @@ def take_next(user: User) -> Case | None:
     Two people never get the same one: the row is locked while it is chosen, and locked rows are passed over. Who asked
     for a second opinion is not given the case again.
     """
-    asked = {f"facts__{ASKED_BY}": user.pk, "kind": FlagKind.SECOND_OPINION, "head": "", "resolved_at": None}
+    asked = {
+        f"facts__{ASKED_BY}__has_key": str(user.pk),
+        "kind": FlagKind.SECOND_OPINION,
+        "head": "",
+        "resolved_at": None,
+    }
     is_theirs = Exists(Flag.objects.filter(case=OuterRef("pk"), **asked))
     free = Q(held_by=None) | Q(held_until__lt=timezone.now()) | Q(held_by=user)
     case = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 
 from ml.policy import FlagKind
 from ml.types import Labels
@@ -86,7 +87,7 @@ def send_back(case: Case, user: User, *, revision: int, note: str, to: Annotator
 
 
 def ask_second_opinion(case: Case, user: User, *, revision: int, note: str = "") -> None:
-    """Leave a case to another supervisor: it stays in review, and is not given to this person again.
+    """Leave a case to another supervisor: it stays in review, and is given again to nobody who asked.
 
     Raises:
         NotSendable: the case is decided.
@@ -96,10 +97,11 @@ def ask_second_opinion(case: Case, user: User, *, revision: int, note: str = "")
         case = _locked(case, revision)
         _refuse_decided(case)
         known, before = history.newest(case), _standing(case)
-        name = user.get_full_name() or user.get_username()
-        flags.raise_flag(
-            case, FlagKind.SECOND_OPINION, facts={"by": "supervisor", leases.ASKED_BY: user.pk, "name": name}
-        )
+        asked = case.flags.filter(kind=FlagKind.SECOND_OPINION, resolved_at=None)
+        names = {number: name for flag in asked for number, name in flag.facts.get(leases.ASKED_BY, {}).items()}
+        names[str(user.pk)] = user.get_full_name() or user.get_username()
+        asked.update(resolved_at=timezone.now())  # Undoing opens it again
+        flags.raise_flag(case, FlagKind.SECOND_OPINION, facts={"by": "supervisor", leases.ASKED_BY: names})
         _move(case, CaseState.REVIEW)
         _record(case, user, Act.SECOND_OPINION, before, known=known, note=note)
         outbox.want_out([case])

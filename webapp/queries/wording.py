@@ -173,10 +173,12 @@ def _part(schema: Schema, flag: Flag) -> str:
         case FlagKind.INVALID:
             fault = facts["problem"].removeprefix(f"{flag.head} ")
             return f"fault in an annotation: {f'{name.lower()} {fault}'.strip()}"
-        case FlagKind.SECOND_OPINION if facts["by"] == "annotator":
+        case FlagKind.SECOND_OPINION if facts.get("by") == "annotator":
             return f"{facts['name']} was asked, and skipped it"
-        case FlagKind.SECOND_OPINION:
-            return f"{facts['name']} asks for a second opinion"
+        case FlagKind.SECOND_OPINION if facts.get("people"):
+            *others, last = facts["people"].values()
+            many = f"{', '.join(others)} and {last} ask for another opinion"
+            return many if others else f"{last} asks for a second opinion"
         case FlagKind.AUDIT:
             return "audit: answered without the model"
         case _:
