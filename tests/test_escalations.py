@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 
 from tests.conftest import case_named, helpline_prediction, listing, predict, trained_version
-from webapp.actions import escalations
+from webapp.actions import escalations, reviews
 from webapp.errors import NotAcknowledgeable
 from webapp.models import Acknowledgement, AuditEvent, Case, CaseState, Escalation, Outbox
 from webapp.queries import alerts
@@ -79,11 +79,32 @@ def test_escalating_leaves_open_forms_and_the_decision_as_they_are(calm, person)
 def test_the_same_key_twice_raises_one_alert_and_after_it_was_acknowledged_another(calm, person) -> None:
     supervisor, admin = person(Role.SUPERVISOR), person(Role.ADMIN)
     first = escalations.escalate(calm, supervisor)
-    assert escalations.escalate(calm, admin) == first
+    assert escalations.escalate(calm, supervisor) == first
     escalations.acknowledge(first, admin)
     escalations.acknowledge(first, admin)
     assert escalations.escalate(calm, supervisor) != first
     assert Acknowledgement.objects.count() == 1
+
+
+def test_another_person_or_another_note_is_another_alert(calm, person) -> None:
+    supervisor, admin = person(Role.SUPERVISOR), person(Role.ADMIN)
+    found = [
+        escalations.escalate(calm, supervisor, note="she whispered"),
+        escalations.escalate(calm, admin),
+        escalations.escalate(calm, supervisor, note="she hung up"),
+    ]
+    assert alerts.open_ones() == found
+    assert escalations.escalate(calm, supervisor) == found[0]
+
+
+def test_what_was_sent_back_while_its_alert_is_open_comes_into_review_when_escalated_again(calm, person) -> None:
+    supervisor = person(Role.SUPERVISOR)
+    escalations.escalate(calm, supervisor)
+    reviews.send_back(case_named("1"), supervisor, revision=0, note="again")
+    assert case_named("1").state == CaseState.LABELLING
+    escalations.escalate(calm, supervisor)
+    assert case_named("1").state == CaseState.REVIEW
+    assert [flag.kind for flag in case_named("1").flags.filter(resolved_at=None)] == ["escalation"]
 
 
 def test_who_raised_an_alert_cannot_be_the_one_who_acknowledges_it(calm, signed_in) -> None:

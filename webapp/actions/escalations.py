@@ -15,20 +15,26 @@ from webapp.models import Acknowledgement, Case, CaseState, Escalation
 def escalate(case: Case, user: User, *, note: str = "") -> Escalation:
     """Put an alert on the pages of all supervisors and admins, and an undecided case into review.
 
-    Again, while nobody has acknowledged it, changes nothing. What people answered stands, so open forms stay good.
+    Again by the same person, with nothing new in the note, while nobody has acknowledged it, adds no alert. What people
+    answered stands, so open forms stay good.
     """
     case = Case.objects.select_for_update().get(pk=case.pk)
-    known = case.escalations.filter(acknowledgement=None).first()
-    if known is not None:
-        return known
-    escalation = Escalation.objects.create(case=case, person=user, note=note[:2000])
+    theirs = case.escalations.filter(acknowledgement=None, person=user)
+    escalation = (theirs.filter(note=note[:2000]) if note else theirs).first()
+    if escalation is None:
+        escalation = Escalation.objects.create(case=case, person=user, note=note[:2000])
+        audit.record(user, "case escalated", f"case {case.pk}", escalation=escalation.pk)
     if case.is_open:
-        flags.raise_flag(case, FlagKind.ESCALATION, facts={"by": "person"})
-        case.state = CaseState.REVIEW
+        put_in_review(case)
         case.save(update_fields=["state"])
         outbox.want_out([case])
-    audit.record(user, "case escalated", f"case {case.pk}", escalation=escalation.pk)
     return escalation
+
+
+def put_in_review(case: Case) -> None:
+    """Flag a case for an alert, and put it into review; saving it is the business of the caller."""
+    flags.raise_flag(case, FlagKind.ESCALATION, facts={"by": "person"})
+    case.state = CaseState.REVIEW
 
 
 @transaction.atomic
