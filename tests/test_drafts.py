@@ -11,9 +11,10 @@ from django.test import Client
 
 from ml.answers import Problem
 from tests.conftest import case_named, helpline_prediction, predict, submission, trained_version
-from webapp.actions import escalations, reviews, submissions
+from webapp.actions import escalations, reviews, snapshots, submissions
 from webapp.errors import NotUndoable, StaleCase
 from webapp.models import Annotation, Case, CaseState, Draft, Review, Schema
+from webapp.queries import schemas
 from webapp.roles import Role
 
 FORM = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "1", "revision": "0", "note": "at noon"}
@@ -167,6 +168,29 @@ def test_an_alert_stands_whatever_is_taken_back(case, desk, person) -> None:
     desk.post("/queue/undo/")
     assert escalation.case.flags.get(kind="escalation").resolved_at is None
     assert "by juma at" in desk.get("/queue/").content.decode()
+
+
+@pytest.mark.parametrize("state", [CaseState.LABELLING, CaseState.REVIEW])
+def test_an_alert_that_came_after_the_decision_puts_the_case_into_review_when_it_is_taken_back(
+    case, desk, person, state
+) -> None:
+    Case.objects.update(state=state)
+    desk.post(f"/cases/{case.pk}/", FORM)
+    escalations.escalate(case, person(Role.SUPERVISOR, "juma"))
+    desk.post("/queue/undo/")
+    assert standing(case)[0] == CaseState.REVIEW
+    assert "escalation" in standing(case)[2]
+
+
+def test_an_audit_that_was_decided_before_is_not_blind_when_it_is_decided_again(case, desk) -> None:
+    Case.objects.update(is_audit=True)
+    desk.post(f"/cases/{case.pk}/", FORM)
+    desk.get(f"/cases/{case.pk}/")  # Which shows what the model answered
+    desk.post("/queue/undo/")
+    desk.post(f"/cases/{case.pk}/", FORM | {"revision": "2"})
+    blind, _withdrawal, again = Annotation.objects.order_by("pk")
+    assert (blind.prediction, again.prediction) == (None, case.current_prediction)
+    assert snapshots.take(schemas.newest_version(case.schema)).rows.count() == 0
 
 
 def test_an_answer_that_was_taken_back_is_no_review_for_what_annotators_say_next(helpline, case, desk) -> None:

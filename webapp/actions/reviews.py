@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from ml.policy import FlagKind
 from ml.types import Labels
-from webapp.actions import audit, drafts, flags, labels, leases, outbox, people, submissions
+from webapp.actions import audit, drafts, escalations, flags, labels, leases, outbox, people, submissions
 from webapp.errors import NotSendable, NotUndoable, StaleCase
 from webapp.models import Act, Annotation, Annotator, Case, CaseState, Origin, Prediction, Review
 from webapp.queries import history, schemas
@@ -43,12 +43,15 @@ def decide(
     with transaction.atomic():
         case = _locked(case, revision)
         known, before = history.newest(case), _standing(case)
+        if case.is_audit and case.is_open:  # Audits are blind until decided; who decided one before saw the answers
+            was_decided = case.annotations.filter(origin=Origin.REVIEW).exists()
+            shown = case.current_prediction if was_decided else None
         submission = submissions.Submission(
             annotator=people.annotator_of(user),
             schema_version=schemas.newest_version(case.schema),
             origin=Origin.REVIEW,
             answers=answers,
-            shown=None if case.is_audit and case.is_open else shown,  # Audits are blind until decided
+            shown=shown,
             reason=reason,
             note=note,
         )
@@ -136,7 +139,10 @@ def undo(user: User) -> Case:
             )
             labels.resolve(case)
         flags.bring_back(case, last.before["flags"])
-        _move(case, CaseState(last.before["state"]))
+        case.state = CaseState(last.before["state"])
+        if case.is_open and case.escalations.filter(acknowledgement=None).exists():
+            escalations.put_in_review(case)  # It may have been raised since
+        _move(case, CaseState(case.state))
         if case.state == CaseState.LABELLING:
             outbox.want_in([case])
         else:
