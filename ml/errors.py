@@ -7,6 +7,7 @@ InputError
 ├── TrainingError       there is too little, or nothing, to learn from
 ├── SamplingError       cases cannot be chosen so
 ├── SimulationError     what is asked for cannot be simulated on these cases
+├── RulesError          values are no rules of the gate
 ├── TrackingError       there is no MLflow, or no server that takes runs
 ├── ModelFolderError    a model folder is missing, damaged, or of another format
 └── CheckpointError     a published checkpoint is not of the layout that can be imported

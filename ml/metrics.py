@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,10 +19,20 @@ from ml.schema import Head, Kind, Schema
 from ml.types import Answer, Example, HeadPrediction, Prediction, spans_of
 
 Items: TypeAlias = Collection[Hashable]  # What one answer holds: labels, or spans as (start, end, label)
+Ints: TypeAlias = NDArray[np.intp]
 
 ECE_BINS = 15  # As in Guo et al. (2017), so that figures compare with published ones
 DRAWS = 1000  # Resamples of the cases, and simulated truths, from which the uncertainty of a calibration error is told
 MOST_AT_ONCE = 2_000_000  # Random numbers that are held in memory together
+
+
+@dataclass(frozen=True, slots=True)
+class Confidences:
+    """How sure n answers are, whether each is right, and which case each is of."""
+
+    levels: Sequence[float]
+    right: Sequence[bool]
+    cases: Sequence[int] | Ints
 
 
 def accuracy(truth: Sequence[Hashable], answers: Sequence[Hashable]) -> float:
@@ -87,7 +98,7 @@ def calibration_error(confidence: Sequence[float], right: Sequence[bool]) -> flo
 
 
 def calibration_error_interval(
-    confidence: Sequence[float], right: Sequence[bool], cases: Sequence[int], rng: np.random.Generator
+    confidence: Sequence[float], right: Sequence[bool], cases: Sequence[int] | Ints, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return the 95% interval of a calibration error, by drawing cases again and again.
 
@@ -99,19 +110,28 @@ def calibration_error_interval(
 
     Source: Efron (1979), Bootstrap Methods.
     """
-    levels, is_right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     _, rows = np.unique(cases, return_inverse=True)
     n_cases = int(rows.max()) + 1
-    gaps = np.zeros((n_cases, ECE_BINS))  # What each case adds to each bin
-    np.add.at(gaps, rows, (levels - is_right)[:, None] * _bins(levels))
-    counts = np.bincount(rows)
-    errors = []
-    for size in _blocks(n_cases):
-        drawn = rng.integers(n_cases, size=(size, n_cases)) + np.arange(size)[:, None] * n_cases
-        times = np.bincount(drawn.ravel(), minlength=size * n_cases).reshape(size, n_cases).astype(np.float64)
-        errors.append(np.abs(times @ gaps).sum(axis=1) / (times @ counts))
+    off, counts = gaps(Confidences(confidence, right, rows), n_cases)
+    errors = [np.abs(times @ off).sum(axis=1) / (times @ counts) for times in draws(n_cases, rng)]
     low, high = np.quantile(np.concatenate(errors), [0.025, 0.975])
     return float(low), float(high)
+
+
+def draws(n_cases: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """Draw as many cases as there are, again and again; yield how often each came, in blocks of (draws, n_cases)."""
+    for size in _blocks(n_cases):
+        drawn = rng.integers(n_cases, size=(size, n_cases)) + np.arange(size)[:, None] * n_cases
+        yield np.bincount(drawn.ravel(), minlength=size * n_cases).reshape(size, n_cases).astype(np.float64)
+
+
+def gaps(said: Confidences, n_cases: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what each case adds to the gap of each bin, (n_cases, 15), and how many answers it has, (n_cases,)."""
+    levels, is_right = np.asarray(said.levels, dtype=np.float64), np.asarray(said.right, dtype=np.float64)
+    rows = np.asarray(said.cases, dtype=np.intp)
+    found = np.zeros((n_cases, ECE_BINS))
+    np.add.at(found, rows, (levels - is_right)[:, None] * _bins(levels))
+    return found, np.bincount(rows, minlength=n_cases).astype(np.float64)
 
 
 def calibration_error_if_perfect(confidence: Sequence[float], rng: np.random.Generator) -> float:
@@ -197,7 +217,7 @@ def evaluate_head(
         if head.kind == Kind.SPANS
         else macro_f1(wanted, answered),
         "majority": main(wanted, _commonest(head, wanted)),
-        **_calibration(head, wanted, answered, given, rng),
+        **_calibration(head, truth, given, rng),
     }
 
 
@@ -229,30 +249,37 @@ def _labelled(answer: frozenset[Any], true: frozenset[Any]) -> frozenset[Any]:
     return frozenset(item for item in answer if item[0] in criteria)
 
 
-def _calibration(
-    head: Head,
-    wanted: Sequence[frozenset[Any]],
-    answered: Sequence[frozenset[Any]],
-    given: Sequence[HeadPrediction],
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """Return how far confidences are from the share of right answers, over what has a confidence."""
+def confidences(head: Head, truth: Sequence[Answer], given: Sequence[HeadPrediction]) -> Confidences | None:
+    """Return how sure the answers of a head are, and which are right, over what has a confidence.
+
+    That is each predicted span, and for rubric the cases that are labelled in full. None without confidences.
+    """
     n_criteria = sum(len(group.criteria) for group in head.groups)
     found: list[tuple[float | None, bool, int]] = []
-    for case, (true, answer, prediction) in enumerate(zip(wanted, answered, given, strict=True)):
+    for case, (answer, prediction) in enumerate(zip(truth, given, strict=True)):
+        true = items(answer)
         if head.kind == Kind.SPANS:
             said = spans_of(prediction.answer)
             found += [(span.get("confidence"), bool(items([span]) & true), case) for span in said]
         elif head.kind != Kind.RUBRIC or len(true) == n_criteria:
-            found.append((prediction.confidence, true == answer, case))
+            found.append((prediction.confidence, true == items(prediction.answer), case))
     levels = [level for level, _, _ in found if level is not None]
     if not found or len(levels) < len(found):
+        return None
+    return Confidences(levels, [is_right for _, is_right, _ in found], [case for _, _, case in found])
+
+
+def _calibration(
+    head: Head, truth: Sequence[Answer], given: Sequence[HeadPrediction], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return how far confidences are from the share of right answers, over what has a confidence."""
+    said = confidences(head, truth, given)
+    if said is None:
         return {"ece": None, "ece_interval": None, "ece_perfect": None}
-    right, cases = [is_right for _, is_right, _ in found], [case for _, _, case in found]
     return {
-        "ece": calibration_error(levels, right),
-        "ece_interval": list(calibration_error_interval(levels, right, cases, rng)),
-        "ece_perfect": calibration_error_if_perfect(levels, rng),
+        "ece": calibration_error(said.levels, said.right),
+        "ece_interval": list(calibration_error_interval(said.levels, said.right, said.cases, rng)),
+        "ece_perfect": calibration_error_if_perfect(said.levels, rng),
     }
 
 

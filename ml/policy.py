@@ -62,7 +62,8 @@ class Policy:
     place where the urgent end is true and something else was answered. Harm doubles every `doubling_hours` of waiting.
     `overlap_share` of the cases that go to annotators goes to `overlap_annotators` of them, each by themselves. Where
     they are farther apart on a head than `disagreement_limits` says (`ml.disagreement`), the case is reviewed; heads
-    that route have the limit 0 unless it is given, and others have none.
+    that route have the limit 0 unless it is given, and others have none. `gate` says what a version must show before it
+    is put in use (`ml.gate.Rules`).
     """
 
     thresholds: Mapping[str, float]
@@ -74,6 +75,7 @@ class Policy:
     overlap_share: float = 0.0
     overlap_annotators: int = 2
     disagreement_limits: Mapping[str, float] = field(default_factory=dict)
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that tables hold."""

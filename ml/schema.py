@@ -45,6 +45,7 @@ class Label:
     definition: str
     aliases: tuple[str, ...] = ()
     parent: str | None = None  # The key of a label of the parent head
+    safety: str = ""  # What the danger is called where missing the label is one; labels may share it
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -218,7 +219,7 @@ def _head(table: _Table) -> Head:
         name=table.text("name"),
         kind=Kind(kind),
         question=table.text("question", default=""),
-        labels=() if is_rubric else tuple(_label(label, has_parent=bool(parent)) for label in table.tables("labels")),
+        labels=() if is_rubric else _labels(table, has_parent=bool(parent), is_span=kind == Kind.SPANS),
         groups=tuple(_group(group) for group in table.tables("groups")) if is_rubric else (),
         parent=parent,
         ordered=table.boolean("ordered", default=False) if is_choice else False,
@@ -241,13 +242,18 @@ def _head(table: _Table) -> Head:
     return head
 
 
-def _label(table: _Table, *, has_parent: bool) -> Label:
+def _labels(head: _Table, *, has_parent: bool, is_span: bool) -> tuple[Label, ...]:
+    return tuple(_label(table, has_parent=has_parent, is_span=is_span) for table in head.tables("labels"))
+
+
+def _label(table: _Table, *, has_parent: bool, is_span: bool) -> Label:
     label = Label(
         key=table.text("key"),
         name=table.text("name"),
         definition=table.text("definition"),
         aliases=table.texts("aliases"),
         parent=table.text("parent") if has_parent else None,
+        safety="" if is_span else table.text("safety", default=""),
     )
     table.done()
     return label

@@ -72,6 +72,7 @@ class Predictor:
         # Folders that do not tell of how many rows were written before heads could stay without calibration
         known = self.manifest["calibration"]
         self._calibration = {key: HeadCalibration(**{"rows": 1, **found}) for key, found in known.items()}
+        self.size_bytes = sum((place / name).stat().st_size for name in self.manifest["files"])
         reading = self.manifest["encoder"]
         self._splitter = Splitter.load(place / TOKENIZER, reading["max_tokens"])
         self.encoder_hash: str = reading["sha256"]

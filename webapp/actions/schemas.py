@@ -12,6 +12,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from ml import policy, schema
+from ml.gate import Rules
+from ml.slices import RulesError
 from webapp.errors import NotSettable
 from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
 
@@ -70,6 +72,7 @@ def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
         "overlap_share": lambda value: _number("overlap_share", value, most=1.0),
         "overlap_annotators": _annotators,
         "disagreement_limits": lambda value: _by_head(parsed, "disagreement_limits", value, most=1.0),
+        "gate": _gate,
     }
     found = policy.Policy.default(parsed).as_json() | {key: read[key](value) for key, value in values.items()}
     if not found["thresholds"]:
@@ -99,6 +102,14 @@ def _number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf
 def _annotators(value: object) -> int:
     if not isinstance(value, int) or not 2 <= value <= MOST_ANNOTATORS:
         raise NotSettable(f"overlap_annotators is {_kind(value)}; expected a whole number from 2 to {MOST_ANNOTATORS}")
+    return value
+
+
+def _gate(value: object) -> object:
+    try:
+        Rules.from_json(value)
+    except RulesError as exc:
+        raise NotSettable(str(exc)) from exc
     return value
 
 
