@@ -146,7 +146,7 @@ def test_the_page_of_a_version_says_on_what_it_was_measured(challenger, admin) -
 def test_a_champion_that_is_measured_again_keeps_the_comparison_that_it_was_promoted_by(
     challenger, labelled, import_rows, admin
 ) -> None:
-    promotions.promote(challenger, by=None, reason="better", report=learning.report(challenger))
+    promotions.promote(challenger, by=None, reason="better")
     import_rows(labelled, {"id": "more", "text": "more", "priority": "1"})
     later = {"main_category": MINE["main_category"] | {"accuracy": 0.57, "n": 120}}
     snapshot = snapshots.take(labelled.versions.get())
@@ -255,6 +255,47 @@ def test_an_admin_puts_a_version_in_use_and_the_ledger_keeps_why(challenger, adm
     page = admin.get("/models/").content.decode()
     assert "better &lt;on&gt; main" in page
     assert "Version 2 is in use; open cases are predicted again." in page
+
+
+GATE = {
+    "verdict": "refused",
+    "sentence": "Refused: recall of <b> fell from 0.90 to 0.70 on 30 cases.",
+    "heads": [{"subject": "Main category", "n": 100, "champion": 0.5, "challenger": 0.61, "low": 0.02, "high": 0.2}],
+    "dangers": [{"subject": "<b>", "n": 30, "champion": 0.9, "challenger": 0.7, "low": -0.4, "high": 0.0}],
+    "few": {"county": 12},
+    "rules": {"least_cases": 20},
+}
+
+
+def test_a_version_that_the_gate_refuses_is_put_in_use_only_by_who_says_so(challenger, admin) -> None:
+    Evaluation.objects.filter(version=challenger).update(gate=GATE)
+    page = admin.get(f"/models/versions/{challenger.pk}/").content.decode()
+    assert "▲ Refused: recall of &lt;b&gt; fell from 0.90 to 0.70 on 30 cases." in page
+    assert '<td class="num">-0.400 to 0.000</td>' in page
+    assert "Not enough cases (fewer than 20): county, 12 slices." in page
+    address = f"/models/versions/{challenger.pk}/promote/"
+    admin.post(address, {"reason": "we want it"})
+    assert schemas.champion(challenger.schema).number == 1
+    admin.post(address, {"reason": "we want it", "override": "1"})
+    assert schemas.champion(challenger.schema) == challenger
+    row = Promotion.objects.latest("pk")
+    assert f'<a href="/models/ledger/{row.pk}/">' in admin.get("/models/").content.decode()
+    frozen = admin.get(f"/models/ledger/{row.pk}/").content.decode()
+    assert "The gate was overridden." in frozen
+    assert "Refused: recall of &lt;b&gt; fell" in frozen
+
+
+def test_an_admin_goes_back_to_the_version_before(challenger, admin) -> None:
+    promotions.promote(challenger, by=None, reason="better")
+    assert "Go back to version 1" in admin.get("/models/").content.decode()
+    address = f"/models/versions/{challenger.pk}/roll-back/"
+    admin.post(address, {"reason": ""})
+    assert schemas.champion(challenger.schema) == challenger
+    admin.post(address, {"reason": "worse at night"})
+    page = admin.get("/models/").content.decode()
+    assert "Version 1 is in use again; open cases are predicted again." in page
+    assert "Go back" not in page
+    assert (schemas.champion(challenger.schema).number, Promotion.objects.latest("pk").reason) == (1, "worse at night")
 
 
 @pytest.mark.parametrize("reason", ["", "ok", "x" * 501])

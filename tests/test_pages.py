@@ -9,7 +9,7 @@ from django.urls import URLPattern
 
 from webapp import demo
 from webapp.actions import escalations, people
-from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Run, SavedView
+from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Promotion, Run, SavedView
 from webapp.roles import EVERYONE, STAFF, Role
 from webapp.urls import urlpatterns
 
@@ -57,6 +57,8 @@ REACH = {
     "cancel-run": (M,),
     "version": STAFF,
     "promote": (M,),
+    "roll-back": (M,),
+    "promotion": STAFF,
     "people": (M,),
     "deactivate": (M,),
     "reactivate": (M,),
@@ -85,6 +87,7 @@ POSTED = {
     "retrain",
     "cancel-run",
     "promote",
+    "roll-back",
     "deactivate",
     "reactivate",
     "sign-out",
@@ -107,6 +110,8 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     run = Run.objects.create(schema=helpline, schema_version=helpline.versions.get())
     numbers = {"case": case.pk, "hold": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
     other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
+    row = Promotion.objects.create(schema=helpline, version=version, reason="the first")
+    numbers |= {"roll-back": version.pk, "promotion": row.pk}
     numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
     numbers |= dict.fromkeys(("draft", "discard-draft", "similar", "send-back", "second-opinion", "escalate"), case.pk)
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))

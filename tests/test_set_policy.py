@@ -16,6 +16,7 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
     assert values == schemas.policy(helpline).parsed.as_json()
     values["thresholds"]["priority"] = 0.9
     values |= {"overlap_share": 0.2, "overlap_annotators": 3, "disagreement_limits": {"entities": 0.4}}
+    values["gate"] = {"least_cases": 30, "slices": [{"name": "capital", "where": {"county": ["Nairobi"]}}]}
     (tmp_path / "policy.json").write_text(json.dumps(values))
     out, _ = run("set_policy", "helpline", tmp_path / "policy.json", "--reason", "fewer mistakes")
     row = schemas.policy(helpline)
@@ -40,6 +41,7 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
         ('{"overlap_annotators": 1}', "overlap_annotators is 1; expected a whole number from 2 to 9"),
         ('{"overlap_annotators": 2.5}', "overlap_annotators is 2.5; expected a whole number from 2 to 9"),
         ('{"disagreement_limits": {"colour": 0.1}}', "disagreement_limits.colour is not a head of helpline"),
+        ('{"gate": {"least_cases": 0}}', "gate.least_cases is 0; expected a whole number of at least 1"),
         ('{"missed_urgent_cost": NaN}', "missed_urgent_cost is nan; expected a number of at least 0"),
     ],
 )

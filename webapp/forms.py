@@ -277,6 +277,7 @@ class RetrainForm(forms.Form):
 
 
 class PromotionForm(forms.Form):
-    """Why a version is put in use."""
+    """Why a version is put in use, and whether against the gate."""
 
     reason = forms.CharField(max_length=500, min_length=3)
+    override = forms.BooleanField(required=False)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 
-from ml import metrics, registry, tracking
+from ml import gate, metrics, registry, tracking
 from ml.config import TrainConfig
 from ml.errors import InputError
 from ml.policy import Side
@@ -351,19 +351,34 @@ def _teller(run: Run) -> OnProgress:
     return tell
 
 
-def _measure(model: Model, snapshot: Snapshot, test: list[Example], tell: OnProgress) -> versions.Measured:
+def _measure(model: Predictor, snapshot: Snapshot, test: list[Example], tell: OnProgress) -> versions.Measured:
     """Measure a model on the test side of a snapshot, and the champion beside it."""
-    champion = schemas.champion(snapshot.schema_version.schema)
+    version = snapshot.schema_version
+    champion = schemas.champion(version.schema)
+    said, cost = _tried(model, test, tell)
+    figures = metrics.evaluate(version.parsed, test, said)
+    if champion is None:
+        return versions.Measured(snapshot, figures)
+    theirs, their_cost = _tried(model_of(champion), test, tell)
+    report = gate.compare(version.parsed, schemas.policy(version.schema).parsed, test, theirs, said)
+    found = {**report.as_json(), "cost": {"champion": their_cost, "challenger": cost}}
+    return versions.Measured(snapshot, figures, champion, metrics.evaluate(version.parsed, test, theirs), found)
 
-    def figures(model: Model) -> dict[str, Any]:
-        said = model.predict([example.text for example in test], progress=tell)
-        return metrics.evaluate(snapshot.schema_version.parsed, test, said)
 
-    return versions.Measured(snapshot, figures(model), champion, figures(model_of(champion)) if champion else None)
+def _tried(model: Model, test: list[Example], tell: OnProgress) -> tuple[list[Prediction], dict[str, float | None]]:
+    """Return what a model says of test cases, and what that costs: milliseconds a case, and bytes of its files."""
+    begun = time.perf_counter()
+    said = model.predict([example.text for example in test], progress=tell)
+    milliseconds = 1000 * (time.perf_counter() - begun) / max(len(test), 1)
+    size = model.size_bytes if isinstance(model, Predictor) else None
+    return said, {"milliseconds": milliseconds, "bytes": size}
 
 
 def _examples(rows: Iterable[SnapshotRow]) -> list[Example]:
     """Return the rows of a snapshot with their texts; one whose text was erased since is left out."""
     labels = {row.case_id: row.labels for row in rows}
-    texts = CaseText.objects.filter(case__in=labels).order_by("case_id")
-    return [Example(id=str(text.case_id), text=text.text, labels=labels[text.case_id]) for text in texts]
+    texts = CaseText.objects.filter(case__in=labels).select_related("case").order_by("case_id")
+    return [
+        Example(str(text.case_id), text.text, labels[text.case_id], text.case.source, metadata=text.case.metadata)
+        for text in texts
+    ]

@@ -14,7 +14,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, connection,
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import audit, versions
+from webapp.actions import audit, promotions, versions
 from webapp.errors import NotEnoughLabels, RunInProgress
 from webapp.models import Label, ModelVersion, Profile, Run, RunState, Schema
 from webapp.models.learning import OPEN_RUN_STATES
@@ -120,6 +120,8 @@ def succeed(
 ) -> ModelVersion:
     """Store the trained version with its figures, and those of the champion on the same cases, and end the run.
 
+    Where the policy lets it, a version that the gate finds better is in use from then on.
+
     Raises:
         Cancelled: the run is not running any more; nothing is stored.
     """
@@ -132,6 +134,7 @@ def succeed(
         raise Cancelled(f"run {run.pk} was ended from outside")
     versions.record_figures(version, measured)
     audit.record(run.requested_by, "version trained", f"version {version.pk}", run=run.pk)
+    promotions.promote_if_better(version)
     return version
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from webapp.models import Evaluation, ModelKind, ModelVersion, Schema, SchemaVersion, Snapshot
@@ -16,6 +16,7 @@ class Measured:
     figures: dict[str, Any]
     champion: ModelVersion | None = None
     champion_figures: dict[str, Any] | None = None
+    gate: dict[str, Any] = field(default_factory=dict)  # Both beside each other, and the verdict
 
 
 def add(schema_version: SchemaVersion, *, folder: str, manifest: dict[str, Any], manifest_hash: str) -> ModelVersion:
@@ -40,5 +41,9 @@ def record_figures(version: ModelVersion, measured: Measured) -> None:
             version=measured.champion, snapshot=measured.snapshot, defaults={"heads": measured.champion_figures}
         )
     Evaluation.objects.create(
-        version=version, snapshot=measured.snapshot, heads=measured.figures, compared_with=measured.champion
+        version=version,
+        snapshot=measured.snapshot,
+        heads=measured.figures,
+        compared_with=measured.champion,
+        gate=measured.gate,
     )

@@ -175,6 +175,7 @@ class Evaluation(models.Model):
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="evaluations")
     heads = models.JSONField()  # Head -> what `metrics.evaluate` tells of it
     compared_with = models.ForeignKey(ModelVersion, on_delete=models.SET_NULL, null=True, related_name="+")  # Champion
+    gate = models.JSONField(default=dict)  # What `ml.gate` says of the two; empty where there was no champion
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -194,6 +195,7 @@ class Promotion(models.Model):
     report = models.JSONField(default=dict)
     promoted_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True)
     promoted_at = models.DateTimeField(auto_now_add=True)
+    is_rollback = models.BooleanField(default=False)  # Back to what was in use before `replaced`
 
     class Meta:
         indexes = [models.Index(fields=["schema", "-id"], name="newest_promotion")]

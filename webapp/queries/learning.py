@@ -7,8 +7,8 @@ from typing import Any
 
 from ml import metrics
 from ml.schema import Head, Kind
-from webapp.models import Evaluation, ModelVersion, Promotion, Run, Schema
-from webapp.queries import schemas, wording
+from webapp.models import Evaluation, ModelVersion, Run, Schema
+from webapp.queries import ledger, schemas, wording
 
 SHOWN_LATER = 10  # Measurements on a version's page
 MEASURES = {
@@ -67,7 +67,8 @@ class SchemaModels:
     open_run: Run | None
     runs: tuple[Run, ...]
     registered: tuple[ModelVersion, ...]
-    ledger: tuple[Promotion, ...]
+    ledger: tuple[ledger.Reign, ...]
+    earlier: ModelVersion | None  # To go back to
     labelled: int
 
 
@@ -83,9 +84,8 @@ def overview() -> list[SchemaModels]:
                 open_run=next((run for run in runs if run.is_open), None),
                 runs=runs,
                 registered=tuple(schema.model_versions.filter(kind="trained", run=None).order_by("-number")[:10]),
-                ledger=tuple(
-                    schema.promotions.select_related("version", "replaced", "promoted_by").order_by("-id")[:20]
-                ),
+                ledger=tuple(ledger.reigns(schema)[:20]),
+                earlier=ledger.earlier(schema),
                 labelled=schema.cases.filter(labels__isnull=False).distinct().count(),
             )
         )

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_GET, require_POST
 from webapp.actions import promotions, runs
 from webapp.errors import CaseloopError
 from webapp.forms import PromotionForm, RetrainForm
-from webapp.models import ModelKind, ModelVersion, Profile, Run, Schema
-from webapp.queries import learning, wording
+from webapp.models import ModelKind, ModelVersion, Profile, Promotion, Run, Schema
+from webapp.queries import gate, learning, ledger, wording
 from webapp.queries.schemas import champion
 from webapp.roles import STAFF, Role, allow, person_of, roles_of
 
@@ -90,6 +90,8 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "uncalibrated": learning.uncalibrated(version),
         "faults": learning.faults(version),
         "is_champion": champion(version.schema) == version,
+        "standing": gate.standing(version),
+        "gate": evaluation.gate if evaluation else {},
         "is_admin": Role.ADMIN in roles_of(request.user),
         "title": f"Version {version.number}",
     }
@@ -110,10 +112,37 @@ def promote(request: HttpRequest, pk: int) -> HttpResponse:
             version,
             by=person_of(request),
             reason=form.cleaned_data["reason"],
-            report=learning.report(version),
+            override=form.cleaned_data["override"],
         )
     except CaseloopError as exc:
         messages.error(request, str(exc))
         return redirect("version", pk=pk)
     messages.success(request, f"Version {version.number} is in use; open cases are predicted again.")
     return redirect("models")
+
+
+@require_POST
+@allow(Role.ADMIN)
+def roll_back(request: HttpRequest, pk: int) -> HttpResponse:
+    """Leave the version in use for the one before it."""
+    leaving = get_object_or_404(ModelVersion.objects.select_related("schema"), pk=pk)
+    form = PromotionForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"Say in a few words why version {leaving.number} is left.")
+        return redirect("models")
+    try:
+        row = promotions.roll_back(leaving, by=person_of(request), reason=form.cleaned_data["reason"])
+    except CaseloopError as exc:
+        messages.error(request, str(exc))
+        return redirect("models")
+    messages.success(request, f"Version {row.version.number} is in use again; open cases are predicted again.")
+    return redirect("models")
+
+
+@require_GET
+@allow(*STAFF)
+def promotion_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show one row of the ledger, with what the gate said then."""
+    row = get_object_or_404(Promotion.objects.select_related("schema", "version", "replaced", "promoted_by"), pk=pk)
+    context = {"row": row, "until": ledger.until(row), "title": f"Ledger: version {row.version.number}"}
+    return render(request, "promotion.html", context)
