@@ -212,6 +212,10 @@ def test_the_ledger_tells_what_was_in_use_from_when_to_when(three, helpline) -> 
         ledger.Reign(second, third.promoted_at),
         ledger.Reign(first, second.promoted_at),
     ]
-    assert ledger.in_use_at(helpline, second.promoted_at) == second
-    assert ledger.in_use_at(helpline, first.promoted_at - timedelta(seconds=1)) is None
+    at = [second.promoted_at, first.promoted_at - timedelta(seconds=1), third.promoted_at]
+    assert [[reign.promotion for reign in ledger.reigns(helpline) if reign.covers(moment)] for moment in at] == [
+        [second],
+        [],
+        [third],
+    ]
     assert [ledger.until(row) for row in (first, third)] == [second.promoted_at, None]

@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.actions import exports
-from webapp.models import Schema
-from webapp.roles import Role, roles_of
+from webapp.management import named
 
 
 class Command(BaseCommand):
@@ -30,13 +28,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Write a file that nobody else may read."""
-        user = User.objects.filter(username=options["by"], is_active=True).first()
-        if user is None or Role.ADMIN not in roles_of(user):
-            raise CommandError(f"{options['by']} is no admin; expected the name of one")
-        schema = Schema.objects.filter(name=options["schema"]).first()
-        if schema is None:
-            known = ", ".join(Schema.objects.values_list("name", flat=True))
-            raise CommandError(f"schema is {options['schema']!r}; expected one of {known}")
+        user = named.admin(options["by"])
+        schema = named.schema(options["schema"])
         try:
             descriptor = os.open(options["file"], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as exc:

@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.actions import runs
 from webapp.errors import CaseloopError
-from webapp.models import Profile, Run, RunState, Schema
+from webapp.management import named
+from webapp.models import Profile, Run, RunState
 
 
 class Command(BaseCommand):
@@ -26,10 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Queue the run; with --wait, follow it."""
-        schema = Schema.objects.filter(name=options["schema"]).first()
-        if schema is None:
-            known = ", ".join(Schema.objects.values_list("name", flat=True)) or "none yet; import cases first"
-            raise CommandError(f"schema is {options['schema']!r}; expected one of {known}")
+        schema = named.schema(options["schema"])
         try:
             run = runs.request(schema, profile=options["profile"], seed=options["seed"])
         except CaseloopError as exc:

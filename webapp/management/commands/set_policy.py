@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.actions import audit, schemas
 from webapp.errors import CaseloopError
-from webapp.models import Schema
+from webapp.management import named
 from webapp.queries import schemas as in_force
 
 
@@ -27,10 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print, or read, check and set."""
-        schema = Schema.objects.filter(name=options["schema"]).first()
-        if schema is None:
-            known = ", ".join(Schema.objects.values_list("name", flat=True))
-            raise CommandError(f"schema is {options['schema']!r}; expected one of {known}")
+        schema = named.schema(options["schema"])
         if options["file"] is None:
             self.stdout.write(json.dumps(in_force.policy(schema).values, indent=1))
             return
