@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0022_drafts_and_undoing'),
+        ('webapp', '0023_answers_that_stand_alone'),
     ]
 
     operations = [
