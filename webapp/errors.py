@@ -13,6 +13,7 @@ CaseloopError
 ├── NotSendable         a case cannot be sent back as asked
 ├── NotUndoable         there is no step to take back
 ├── NotAcknowledgeable  an alert waits for somebody else
+├── NotIssuable         a token cannot be made as asked
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
@@ -68,6 +69,10 @@ class NotUndoable(CaseloopError):
 
 class NotAcknowledgeable(CaseloopError):
     """An alert waits for somebody else."""
+
+
+class NotIssuable(CaseloopError):
+    """A token cannot be made as asked."""
 
 
 class NotSavable(CaseloopError):

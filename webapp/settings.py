@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "axes",
     "csp",
+    "ninja",
     "webapp",
 ]
 MIDDLEWARE = [
@@ -140,6 +141,7 @@ VECTORS_MAX_BYTES = env.int("VECTORS_MAX_BYTES", default=2 * 1024 * 1024 * 1024)
 MLFLOW_TRACKING_URI = env.str("MLFLOW_TRACKING_URI", default="")
 IMPORT_MAX_BYTES = env.int("IMPORT_MAX_BYTES", default=200 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=6000)  # Of one token
 
 # --- People and sessions ---------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from webapp.actions import predictions, registrations, runs, sketches, snapshots
 from webapp.errors import NotRegistrable
 from webapp.models import Case, CaseText, ModelVersion, Profile, Question, Run, Schema, Snapshot, SnapshotRow
 from webapp.queries import pending, schemas
+from webapp.serving import checked_folder
 
 if TYPE_CHECKING:
     from ml.encoder import Encoder
@@ -229,7 +230,7 @@ def model_of(version: ModelVersion) -> Model:
 
 def _load(version: ModelVersion) -> Model:
     if version.is_trained:
-        return Predictor(_checked_folder(version))
+        return Predictor(checked_folder(version))
     from ml import definitions, encoder
 
     usual = CaseText.objects.filter(case__schema=version.schema_id).order_by("case_id")[:BACKGROUND]
@@ -238,13 +239,6 @@ def _load(version: ModelVersion) -> Model:
         encoder.load(settings.ENCODER),
         background=list(usual.values_list("text", flat=True)),
     )
-
-
-def _checked_folder(version: ModelVersion) -> Path:
-    folder = Path(settings.MODELS_DIR) / version.folder
-    if registry.manifest_hash(folder) != version.manifest_hash:
-        raise registry.ModelFolderError(f"{folder} has another manifest than the one that was trained")
-    return folder
 
 
 def _train(run: Run) -> None:
@@ -314,7 +308,7 @@ def _encoder(run: Run, snapshot: Snapshot) -> Encoder:
     cache = Cache(_private("vectors"), settings.VECTORS_MAX_BYTES)
     champion = schemas.champion(run.schema)
     if run.profile == Profile.FULL and champion is not None and _can_go_on(run, snapshot, champion):
-        return export.restore(_checked_folder(champion), cache=cache)
+        return export.restore(checked_folder(champion), cache=cache)
     return encoder.load(settings.ENCODER, cache=cache)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
@@ -23,16 +23,14 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
-from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from annotate import files
 from annotate.files import Said
-from ml import policy
 from ml.types import Example, Labels
-from webapp.actions import audit, flags, imported_answers, labels, outbox
+from webapp.actions import audit, cases, flags, imported_answers, labels, outbox
 from webapp.casefiles import rows
 from webapp.casefiles.cleaning import clean, moved
-from webapp.casefiles.columns import LONGEST, Columns, Fault, moment
+from webapp.casefiles.columns import LONGEST, Columns, Fault
 from webapp.casefiles.report import Report
 from webapp.errors import UnreadableFile
 from webapp.models import (
@@ -41,8 +39,6 @@ from webapp.models import (
     AnnotatorKind,
     Case,
     CaseState,
-    CaseText,
-    Conversation,
     Import,
     ImportState,
     Label,
@@ -53,8 +49,6 @@ from webapp.models import (
 from webapp.queries import asks, schemas
 
 CHUNK = 500
-MOST_TRIES = 5  # At a chunk; each time that fails, another import wrote some of it
-MET_ANOTHER = (UniqueViolation.sqlstate, DeadlockDetected.sqlstate)
 LOOKED_AT = 1000  # Rows whose columns are looked at before the first is taken in
 DEFAULT_SOURCE = "import"
 
@@ -203,7 +197,7 @@ class _Writer:
     def write(self, chunk: list[Read]) -> None:
         """Write one chunk; once more where another import wrote the same cases meanwhile, which are known then."""
         whole = self.report
-        for left in reversed(range(MOST_TRIES)):
+        for left in reversed(range(cases.MOST_TRIES)):
             self.report = Report()
             try:
                 with transaction.atomic():
@@ -211,14 +205,14 @@ class _Writer:
                 break
             except (IntegrityError, OperationalError) as exc:
                 self._annotator = None  # It may have been made by what was rolled back
-                if not left or getattr(exc.__cause__, "sqlstate", "") not in MET_ANOTHER:
+                if not left or not cases.met_another(exc):
                     raise
         whole.take_in(self.report)
         self.report = whole
 
     def _write(self, chunk: list[Read]) -> None:
         """Write new cases, and new annotations of known ones."""
-        known = self._known((example.source, example.id) for _, example, _ in chunk)
+        known = cases.known((example.source, example.id) for _, example, _ in chunk)
         said = self._said(known.values())
         new: dict[tuple[str, str], Example] = {}
         relabelled: list[tuple[Case, Labels]] = []
@@ -238,10 +232,11 @@ class _Writer:
                 relabelled.append((case, example.labels))
             else:
                 self.report.unchanged += 1
-        created = self._create_cases(list(new.values()), heard)
+        answered = {key for key, people in heard.items() if any(one.labels for one in people)}
+        created = cases.create(self.row.schema, self.policy, list(new.values()), answered=answered)
         self._annotate([(case, new[case.source, case.external_id].labels) for case in created])
         self._relabel(relabelled)
-        self._hear(heard, untouched=known.keys() - {_key(case) for case, _ in relabelled})
+        self._hear(heard, untouched=known.keys() - {cases.key_of(case) for case, _ in relabelled})
         self.report.new += len(created)
         self.report.relabelled += len(relabelled)
         self.report.audited += sum(case.is_audit for case in created)
@@ -249,11 +244,11 @@ class _Writer:
     def _hear(self, heard: dict[tuple[str, str], tuple[Said, ...]], *, untouched: AbstractSet[tuple[str, str]]) -> None:
         """Store what people said of cases; those of `untouched` that it is news of were counted as unchanged so far."""
         heard = {key: said for key, said in heard.items() if said}
-        for case in imported_answers.store(self._known(heard), heard, self.version):
-            self.report.labelled.update({head for said in heard[_key(case)] for head in said.labels})
+        for case in imported_answers.store(cases.known(heard), heard, self.version):
+            self.report.labelled.update({head for said in heard[cases.key_of(case)] for head in said.labels})
             imported_answers.settle(case, rules=self.policy)
             self._decide(case)
-            if _key(case) in untouched:
+            if cases.key_of(case) in untouched:
                 self.report.unchanged -= 1
                 self.report.relabelled += 1
 
@@ -261,79 +256,21 @@ class _Writer:
         """Say why a row contradicts what is known or what the file said before; the empty text if it does not."""
         if case is not None and case.schema_id != self.row.schema_id:
             return f"is known as a case of {case.schema.name}"
-        known_hash = case.text_hash if case else hash_of(earlier.text) if earlier else ""
-        if known_hash and known_hash != hash_of(example.text):
+        known_hash = case.text_hash if case else cases.hash_of(earlier.text) if earlier else ""
+        if known_hash and known_hash != cases.hash_of(example.text):
             return "is known with another text"
         said = hashlib.sha256(json.dumps(example.labels, sort_keys=True).encode()).digest()
         if self.seen.setdefault((example.source, example.id), said) != said:
             return "stands in this file twice, with other labels"
         return ""
 
-    def _known(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Case]:
-        keys = set(keys)
-        cases = Case.objects.select_related("schema").filter(
-            source__in={source for source, _ in keys}, external_id__in={name for _, name in keys}
-        )
-        return {_key(case): case for case in cases if _key(case) in keys}
-
-    def _said(self, cases: Iterable[Case]) -> dict[int, Labels]:
+    def _said(self, known: Iterable[Case]) -> dict[int, Labels]:
         """Return what the columns of files have said of each case so far; people whom a file names are heard apart."""
         said: dict[int, Labels] = defaultdict(dict)
-        by_columns = Annotation.objects.filter(case__in=cases, annotator__kind=AnnotatorKind.IMPORT)
+        by_columns = Annotation.objects.filter(case__in=known, annotator__kind=AnnotatorKind.IMPORT)
         for annotation in by_columns.order_by("id"):
             said[annotation.case_id] |= annotation.answers
         return said
-
-    def _create_cases(self, examples: list[Example], heard: Mapping[tuple[str, str], tuple[Said, ...]]) -> list[Case]:
-        conversations = self._conversations(examples)
-        answered = {key for key, said in heard.items() if any(one.labels for one in said)}
-        cases = [self._case(example, conversations, answered) for example in examples]
-        for case, example in zip(cases, examples, strict=True):
-            if not case.is_audit and self.policy.thresholds.keys() <= example.labels.keys():
-                case.state = CaseState.DECIDED
-        created = Case.objects.bulk_create(cases)
-        CaseText.objects.bulk_create(
-            CaseText(case=case, text=example.text) for case, example in zip(created, examples, strict=True)
-        )
-        return created
-
-    def _case(
-        self,
-        example: Example,
-        conversations: dict[tuple[str, str], Conversation],
-        answered: AbstractSet[tuple[str, str]],
-    ) -> Case:
-        is_audit = policy.is_audited(
-            example.source, example.id, salt=self.row.schema.audit_salt, share=self.policy.audit_share
-        )
-        return Case(
-            schema=self.row.schema,
-            source=example.source,
-            external_id=example.id,
-            conversation=conversations.get((example.source, example.conversation)),
-            side=policy.side_of(
-                example.source,
-                example.conversation or example.id,
-                is_audit=is_audit,
-                has_labels=bool(example.labels) or (example.source, example.id) in answered,
-            ),
-            is_audit=is_audit,
-            metadata=example.metadata,
-            text_hash=hash_of(example.text),
-            text_length=len(example.text),
-            sent_at=moment(example.sent_at),
-            received_at=timezone.now(),
-        )
-
-    def _conversations(self, examples: list[Example]) -> dict[tuple[str, str], Conversation]:
-        keys = {(example.source, example.conversation) for example in examples if example.conversation}
-        Conversation.objects.bulk_create(
-            (Conversation(source=source, external_id=name) for source, name in sorted(keys)), ignore_conflicts=True
-        )
-        found = Conversation.objects.filter(
-            source__in={source for source, _ in keys}, external_id__in={name for _, name in keys}
-        )
-        return {(row.source, row.external_id): row for row in found}
 
     def _annotate(self, labelled: list[tuple[Case, Labels]]) -> None:
         """Store what the file says of new cases: nobody has answered them yet, so these are the labels that stand."""
@@ -380,12 +317,3 @@ class _Writer:
             )
             for case, answers in labelled
         )
-
-
-def _key(case: Case) -> tuple[str, str]:
-    return case.source, case.external_id
-
-
-def hash_of(text: str) -> str:
-    """Return the SHA-256 of a text, by which snapshots know it."""
-    return hashlib.sha256(text.encode()).hexdigest()

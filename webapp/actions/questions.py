@@ -17,7 +17,7 @@ from annotate import backend, payloads
 from ml import policy
 from ml.types import HeadPrediction, Prediction
 from webapp import tasks
-from webapp.actions.imports import hash_of
+from webapp.actions.cases import hash_of
 from webapp.errors import NotAnswered
 from webapp.locks import in_turn
 from webapp.models import Case, Question, Schema

@@ -7,6 +7,7 @@
     reviews      Review, Escalation, Acknowledgement
     sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
     desk         Search, SavedView, Draft, Sighting
+    tokens       Token
     audit        AuditEvent
 
 Rows of Annotation, ModelVersion, Promotion, Sighting, AuditEvent and of the reviews are only ever added; a trigger in
@@ -50,6 +51,7 @@ from webapp.models.sync import (
     Question,
     Restoration,
 )
+from webapp.models.tokens import Scope, Token
 
 __all__ = [
     "Acknowledgement",
@@ -92,9 +94,11 @@ __all__ = [
     "SavedView",
     "Schema",
     "SchemaVersion",
+    "Scope",
     "Search",
     "Sighting",
     "Sketch",
     "Snapshot",
     "SnapshotRow",
+    "Token",
 ]

@@ -1,0 +1,1 @@
+"""The API, which other programs call. An operation lets a token in, calls one function and answers."""

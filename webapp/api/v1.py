@@ -1,0 +1,8 @@
+"""The API of Caseloop's own, version 1."""
+
+from __future__ import annotations
+
+from webapp.api import base, cases
+
+api = base.make(title="Caseloop", version="1", urls_namespace="api-v1", docs_url="/")
+api.add_router("", cases.router)
