@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
@@ -14,6 +13,7 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 from ml import policy
 from ml.policy import Policy
 from ml.types import Example
+from webapp.casefiles.cleaning import hash_of
 from webapp.casefiles.columns import moment
 from webapp.models import Case, CaseState, CaseText, Conversation, Schema
 
@@ -57,11 +57,6 @@ def known(keys: Iterable[Key]) -> dict[Key, Case]:
 def key_of(case: Case) -> Key:
     """Return what a case is known by."""
     return case.source, case.external_id
-
-
-def hash_of(text: str) -> str:
-    """Return the SHA-256 of a text, by which snapshots know it."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def met_another(exc: IntegrityError | OperationalError) -> bool:

@@ -29,7 +29,7 @@ from annotate.files import Said
 from ml.types import Example, Labels
 from webapp.actions import audit, cases, flags, imported_answers, labels, outbox
 from webapp.casefiles import rows
-from webapp.casefiles.cleaning import clean, moved
+from webapp.casefiles.cleaning import clean, hash_of, moved
 from webapp.casefiles.columns import LONGEST, Columns, Fault
 from webapp.casefiles.report import Report
 from webapp.errors import UnreadableFile
@@ -256,8 +256,8 @@ class _Writer:
         """Say why a row contradicts what is known or what the file said before; the empty text if it does not."""
         if case is not None and case.schema_id != self.row.schema_id:
             return f"is known as a case of {case.schema.name}"
-        known_hash = case.text_hash if case else cases.hash_of(earlier.text) if earlier else ""
-        if known_hash and known_hash != cases.hash_of(example.text):
+        known_hash = case.text_hash if case else hash_of(earlier.text) if earlier else ""
+        if known_hash and known_hash != hash_of(example.text):
             return "is known with another text"
         said = hashlib.sha256(json.dumps(example.labels, sort_keys=True).encode()).digest()
         if self.seen.setdefault((example.source, example.id), said) != said:

@@ -14,6 +14,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from ml.types import Example
 from webapp import tasks
 from webapp.actions import audit, cases, flags, outbox
+from webapp.casefiles.cleaning import hash_of
 from webapp.casefiles.columns import Columns
 from webapp.models import Case, CaseState, Schema, Token
 from webapp.queries import schemas
@@ -104,7 +105,7 @@ def _write(
 def _why_refused(schema: Schema, example: Example, case: Case) -> str:
     if case.schema_id != schema.pk:
         return "the external id is known as a case of another schema"
-    if case.text_hash != cases.hash_of(example.text):
+    if case.text_hash != hash_of(example.text):
         return "the external id is known with another text"
     return ""
 

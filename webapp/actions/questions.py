@@ -7,7 +7,6 @@ of the web server busy. The texts are gone with the answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +16,13 @@ from annotate import backend, payloads
 from ml import policy
 from ml.types import HeadPrediction, Prediction
 from webapp import tasks
-from webapp.actions.cases import hash_of
 from webapp.errors import NotAnswered
 from webapp.locks import in_turn
 from webapp.models import Case, Question, Schema
 from webapp.models.cases import OPEN_STATES
 from webapp.queries import schemas
+from webapp.models import Question, Schema
+from webapp.queries import audits, schemas
 
 PATIENCE_SECONDS = 30.0  # Label Studio itself waits for 100
 MOST_WAITING = 2  # Of the threads of all web servers
@@ -58,11 +58,11 @@ def ask(label_config: object, asked: object) -> dict[str, Any]:
     texts = backend.texts_of(connection, asked)
     question = _answered(schema, sorted({text for text in texts if text}))
     answers = dict(zip(question.texts, question.predictions or [], strict=True))
-    blind = _audited(question.texts)
+    blind = audits.blind(question.texts)
     rules = schemas.policy(schema).parsed
     results = []
     for text in texts:
-        heads = {} if hash_of(text) in blind else answers.get(text, {})
+        heads = {} if text in blind else answers.get(text, {})
         said = {key: HeadPrediction.from_json(head) for key, head in heads.items() if key in connection.schema.by_key}
         results.append((backend.result_of(connection, said), _score(connection, rules, said)))
     return backend.answer(f"{schema.name} {question.version}", results)
@@ -93,12 +93,6 @@ def _answered(schema: Schema, texts: list[str]) -> Question:
     finally:
         Question.objects.filter(pk=question.pk).delete()
     raise NotAnswered(f"no worker answered within {PATIENCE_SECONDS:g} seconds; ask again, or for fewer tasks at once")
-
-
-def _audited(texts: Sequence[str]) -> set[str]:
-    """Return the hashes of those texts that people are answering blind: no way round may show them what we think."""
-    open_audits = Case.objects.filter(is_audit=True, state__in=OPEN_STATES)
-    return set(open_audits.filter(text_hash__in=set(map(hash_of, texts))).values_list("text_hash", flat=True))
 
 
 def _score(connection: backend.Connection, rules: policy.Policy, said: Prediction) -> float:

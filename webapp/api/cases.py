@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import HeaderEx, Router
+from ninja import Router
+from ninja.params.functions import Header
 from pydantic import ValidationError
 
 from webapp.actions import intake
@@ -17,7 +18,7 @@ from webapp.queries import answers
 
 router = Router(tags=["cases"])
 
-KEY = HeaderEx("", alias="Idempotency-Key", max_length=200)
+KEY = Header("", alias="Idempotency-Key", max_length=200)
 
 
 def schema_named(name: str) -> Schema:

@@ -9,7 +9,7 @@ from ninja import Schema
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 
 from webapp.api.base import MOST_ITEMS
-from webapp.casefiles.cleaning import clean, clean_text
+from webapp.casefiles.cleaning import clean
 from webapp.casefiles.columns import LONGEST
 from webapp.models import CaseState
 
@@ -18,12 +18,8 @@ def _stored(value: Any) -> Any:
     return clean(value) if isinstance(value, str) else value
 
 
-def _stored_text(value: Any) -> Any:
-    return clean_text(value) if isinstance(value, str) else value
-
-
 Name = Annotated[str, BeforeValidator(_stored), Field(max_length=LONGEST["id"])]
-Text = Annotated[str, BeforeValidator(_stored_text), Field(min_length=1, max_length=LONGEST["text"])]
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST["text"])]
 
 
 class Request(Schema):
@@ -89,6 +85,23 @@ class HeadOut(Schema):
     confidence: float | None
     probabilities: dict[str, float] | None
     words: list[tuple[int, int, float]] | None = None
+
+
+class PredictIn(Request):
+    """Texts that are not stored. Characters are counted in each text as it is sent."""
+
+    schema_name: str = Field(alias="schema")
+    texts: list[Text] = Field(min_length=1, max_length=MOST_ITEMS)
+    heads: list[str] | None = Field(None, description="The keys of heads; all that the version answers unless given.")
+    probabilities: bool = False
+    explain: bool = Field(False, description="Tell which words each head looked at.")
+
+
+class PredictOut(Schema):
+    """What the version in use says of each text, in order."""
+
+    version: str
+    predictions: list[dict[str, HeadOut]]
 
 
 class PredictionOut(Schema):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.api import base, cases
+from webapp.api import base, cases, predict
 
 api = base.make(title="Caseloop", version="1", urls_namespace="api-v1", docs_url="/")
 api.add_router("", cases.router)
+api.add_router("", predict.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from bisect import bisect_left
@@ -30,6 +31,11 @@ def clean(value: Any) -> Any:
 def clean_text(text: str) -> str:
     """Return the text of a case as it is stored, with one character for each line end."""
     return HALF.sub("\ufffd", REMOVED.sub("", text))
+
+
+def hash_of(text: str) -> str:
+    """Return the SHA-256 of a text as it is stored, by which snapshots know it."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def moved(schema: Schema, labels: Labels, text: str) -> Labels:
