@@ -18,9 +18,6 @@ from ml.types import HeadPrediction, Prediction
 from webapp import tasks
 from webapp.errors import NotAnswered
 from webapp.locks import in_turn
-from webapp.models import Case, Question, Schema
-from webapp.models.cases import OPEN_STATES
-from webapp.queries import schemas
 from webapp.models import Question, Schema
 from webapp.queries import audits, schemas
 

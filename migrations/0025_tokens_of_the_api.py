@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0022_drafts_and_undoing'),
+        ('webapp', '0024_gate_and_rollbacks'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
