@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -31,14 +32,14 @@ def served(toy: Schema, tiny_folder: Path, settings: Any, sent: Any) -> ModelVer
     return promote(toy, tiny_folder, 1)
 
 
-def promote(schema: Schema, folder: Path, number: int, manifest_hash: str = "") -> ModelVersion:
+def promote(schema: Schema, folder: Path, number: int) -> ModelVersion:
     version = ModelVersion.objects.create(
         schema=schema,
         schema_version=in_force.newest_version(schema),
         kind="trained",
         number=number,
         folder=folder.name,
-        manifest_hash=manifest_hash or registry.manifest_hash(folder),
+        manifest_hash=registry.manifest_hash(folder),
     )
     promotions.promote(version, by=None, reason="a test needs it")
     return version
@@ -112,7 +113,9 @@ def test_500_texts_are_answered_in_order_and_501_are_not(served) -> None:
     assert warm([]).status_code == 422
 
 
-def test_a_new_version_takes_over_once_it_is_loaded_and_a_broken_one_is_not_served(served, toy, tiny_folder) -> None:
+def test_a_new_version_takes_over_once_it_is_loaded_and_a_broken_one_is_not_served(
+    served, toy, tiny_folder, tmp_path, settings
+) -> None:
     assert warm(TEXTS).json()["version"] == "version 1"
     promote(toy, tiny_folder, 2)
     said = {ask(TEXTS).json()["version"] for _ in range(3)}
@@ -121,7 +124,10 @@ def test_a_new_version_takes_over_once_it_is_loaded_and_a_broken_one_is_not_serv
     while ask(TEXTS).json()["version"] != "version 2" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert ask(TEXTS).json()["version"] == "version 2"
-    promote(toy, tiny_folder, 3, manifest_hash="0" * 64)
+    settings.MODELS_DIR = tmp_path
+    broken = shutil.copytree(tiny_folder, tmp_path / "broken")
+    (broken / "heads.onnx").write_bytes(b"damaged")
+    promote(toy, broken, 3)
     deadline = time.monotonic() + 10
     while ask(TEXTS).status_code != 503 and time.monotonic() < deadline:
         time.sleep(0.05)

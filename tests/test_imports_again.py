@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, get_ident
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from tests.conftest import (
     trained_version,
 )
 from tests.importing import LABELLED
-from webapp.actions import imports, reviews, submissions
+from webapp.actions import cases, imports, reviews, submissions
 from webapp.casefiles.report import Report
 from webapp.models import Annotation, AuditEvent, Case, CaseState, Conversation, Import, Label, Schema
 from webapp.roles import Role
@@ -170,14 +170,14 @@ def test_the_time_of_a_message_is_read_where_it_can_be(helpline, import_rows, wr
 
 def test_a_case_that_moved_on_while_a_file_was_read_is_judged_as_it_is_now(helpline, import_rows, monkeypatch) -> None:
     import_rows(helpline, {"id": "1", "text": "a"})
-    known = imports._Writer._known
+    known = cases.known
 
-    def moved_on(*args: Any) -> Any:
-        found = known(*args)
+    def moved_on(keys: Any) -> Any:
+        found = known(keys)
         Case.objects.update(state=CaseState.REVIEW)
         return found
 
-    monkeypatch.setattr(imports._Writer, "_known", moved_on)
+    monkeypatch.setattr(cases, "known", moved_on)
     import_rows(helpline, LABELLED | {"text": "a"})
     assert case_named("1").labels.exists()
     assert case_named("1").state == CaseState.REVIEW
@@ -186,15 +186,16 @@ def test_a_case_that_moved_on_while_a_file_was_read_is_judged_as_it_is_now(helpl
 @pytest.mark.django_db(transaction=True)
 def test_two_imports_of_the_same_cases_at_once_both_end_well(helpline, tmp_path, monkeypatch, sent) -> None:
     both = Barrier(2, timeout=20)
-    known = imports._Writer._known
+    known, have_met = cases.known, set()
 
-    def at_once(self: Any, examples: Any) -> Any:
-        found = known(self, examples)
-        if not hasattr(self, "has_met"):
-            self.has_met = both.wait()
+    def at_once(keys: Any) -> Any:
+        found = known(keys)
+        if get_ident() not in have_met:
+            have_met.add(get_ident())
+            both.wait()
         return found
 
-    monkeypatch.setattr(imports._Writer, "_known", at_once)
+    monkeypatch.setattr(cases, "known", at_once)
     path = tmp_path / "cases.jsonl"
     rows = [LABELLED, {"id": "2", "text": "b", "priority": "2"}, {"id": "2", "text": "other"}, {"id": "3", "text": "c"}]
     path.write_text("\n".join(map(json.dumps, rows)))
