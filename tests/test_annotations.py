@@ -91,6 +91,16 @@ def test_a_deletion_takes_the_labels_back_and_the_case_returns_to_annotators(cas
     assert say("Wanjiru", {}, is_deletion=True) is None
 
 
+def test_a_decided_case_stays_so_when_somebody_skips_it_or_answers_it_first(case, say) -> None:
+    Case.objects.update(state=CaseState.DECIDED, annotators_wanted=3)
+    say("Wanjiru", {}, minute=0, is_skip=True)
+    say("Wanjiru", {}, minute=1, is_deletion=True)
+    say("Otieno", ANSWERS, id=2)
+    assert case_named("1").state == CaseState.DECIDED
+    say("Otieno", {}, id=2, minute=1, is_skip=True)
+    assert case_named("1").state == CaseState.LABELLING
+
+
 def test_annotators_who_disagree_on_a_head_that_routes_send_the_case_to_review(case, say) -> None:
     say("Wanjiru", ANSWERS, id=1)
     say("Otieno", ANSWERS | {"priority": "3"}, id=2)

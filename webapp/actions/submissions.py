@@ -68,7 +68,9 @@ def record(case: Case, submission: Submission) -> Annotation | None:
             doubts = _doubts(case, submission)
             annotation = store(case, submission)
             labelling.let_go(case, submission.annotator)
-            settle(case, doubts, rules=rules)
+            before = annotation.supersedes
+            takes_back = not submission.is_answer and before is not None and not before.is_skip
+            settle(case, doubts, rules=rules, takes_back=takes_back)
     except IntegrityError:
         if submission.external is None or not is_stored(submission.external, is_deletion=submission.is_deletion):
             raise
@@ -76,12 +78,15 @@ def record(case: Case, submission: Submission) -> Annotation | None:
     return annotation
 
 
-def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy) -> None:
+def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy, takes_back: bool = False) -> None:
     """Resolve the labels of a case and move it on. The row must be locked.
 
     Doubts, and annotators who disagree on a head that routes or has a limit, send it to review; once every head that
     routes has a label from a person, and as many annotators have answered as are wanted, it is decided, unless a
     supervisor sent it back and waits. What was withdrawn or erased stays so.
+
+    Args:
+        takes_back: whether an answer was deleted or became a skip, so that a case may have lost what decided it.
     """
     routing = rules.thresholds.keys()
     disputed = [
@@ -103,8 +108,8 @@ def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy) -> None:
     elif case.state != CaseState.REVIEW and routing <= by_people and _is_answered_by_enough(case):
         flags.resolve_all(case)
         case.state = CaseState.DECIDED
-    elif case.state == CaseState.DECIDED and case.annotations.exclude(origin=Origin.IMPORT).exists():
-        case.state = CaseState.LABELLING  # The answers that decided it were deleted
+    elif case.state == CaseState.DECIDED and takes_back:
+        case.state = CaseState.LABELLING
         outbox.want_in([case])
     case.revision += 1
     case.save(update_fields=["state", "revision"])
