@@ -131,6 +131,23 @@ def test_the_next_case_is_a_link_into_its_task_that_signs_its_reader_in(
     assert len(sent) == 1
 
 
+def test_a_case_that_is_asked_for_is_theirs_and_one_that_is_not_there_yet_is_no_other(
+    project, signed_in, sent, settings
+) -> None:
+    settings.LABEL_STUDIO_URL = "https://labels.example.org/"
+    desk, third = signed_in(Role.ANNOTATOR, "amina"), case_named("3")
+    place = desk.get(f"/label/helpline/open/?case={third.pk}").headers["Location"]
+    assert place == "https://labels.example.org/projects/5/data?task=73"
+    assert LabelStudioTask.objects.get(case=third).opened_by.get_username() == "amina"
+    other = signed_in(Role.ANNOTATOR, "otieno").get(f"/label/helpline/open/?case={third.pk}", follow=True)
+    assert "or another has it open" in other.content.decode()
+    LabelStudioTask.objects.filter(case=third).update(withdrawn_at=timezone.now())
+    for number in (str(third.pk), "9" * 30, "²"):
+        page = desk.get("/label/helpline/open/", {"case": number}, follow=True).content.decode()
+        assert "This case is on its way to Label Studio, or" in page
+    assert LabelStudioTask.objects.filter(opened_by=None).count() == 2
+
+
 def test_in_another_label_studio_people_sign_in_themselves(project, signed_in, sent, settings) -> None:
     settings.LABEL_STUDIO_URL = "https://labels.example.org/"
     desk = signed_in(Role.ANNOTATOR, "amina")

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from webapp.models import Annotator, Case, LabelStudioProject, LabelStudioTask
@@ -25,15 +26,22 @@ def take_next(user: User, project: LabelStudioProject) -> LabelStudioTask | None
     free = mine.exclude(opened_by__isnull=False, opened_until__gt=now).order_by("-case__rank", "case_id")
     asked, _others = asks.by_name(user)
     task = begun.first() or free.filter(case__in=asked).first() or free.first()
+    return _opened(user, task)
+
+
+@transaction.atomic
+def take(user: User, project: LabelStudioProject, case: int) -> LabelStudioTask | None:
+    """Return the task of one case, as theirs; None while Label Studio does not have it, or another has it open."""
+    tasks = project.tasks.select_for_update().filter(case=case, withdrawn_at=None)
+    of_others = Q(opened_by__isnull=False, opened_until__gt=timezone.now()) & ~Q(opened_by=user)
+    return _opened(user, tasks.exclude(of_others).first())
+
+
+def _opened(user: User, task: LabelStudioTask | None) -> LabelStudioTask | None:
     if task is not None:
-        open_for(user, task)
+        task.opened_by, task.opened_until = user, timezone.now() + timedelta(minutes=settings.LEASE_MINUTES)
+        task.save(update_fields=["opened_by", "opened_until"])
     return task
-
-
-def open_for(user: User, task: LabelStudioTask) -> None:
-    """Note that a person has a task open."""
-    task.opened_by, task.opened_until = user, timezone.now() + timedelta(minutes=settings.LEASE_MINUTES)
-    task.save(update_fields=["opened_by", "opened_until"])
 
 
 def let_go(case: Case, annotator: Annotator) -> None:

@@ -10,9 +10,12 @@ from django.views.decorators.http import require_GET
 
 from webapp.actions import labelling as next_cases
 from webapp.actions import people
+from webapp.forms import LONGEST_NUMBER
 from webapp.models import LabelStudioProject
 from webapp.queries import asks, labelling, loop
 from webapp.roles import EVERYONE, STAFF, Role, allow, person_of, roles_of
+
+NOT_THERE = "This case is on its way to Label Studio, or another has it open, or nobody is asked for it any more."
 
 
 @require_GET
@@ -43,10 +46,13 @@ def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
     """Take an annotator to their next case in Label Studio, or to one there, signed in where it is the embedded one."""
     project = get_object_or_404(LabelStudioProject, schema__name=schema)
     case = request.GET.get("case", "")
-    task = project.tasks.filter(case=int(case), withdrawn_at=None).first() if case.isdecimal() else None
-    task = task or next_cases.take_next(person_of(request), project)
+    if case:
+        number = int(case) if case.isdecimal() and len(case) <= LONGEST_NUMBER else 0
+        task, missing = next_cases.take(person_of(request), project, number), NOT_THERE
+    else:
+        task, missing = next_cases.take_next(person_of(request), project), "No case waits for you at the moment."
     if task is None:
-        messages.info(request, "No case waits for you at the moment.")
+        messages.info(request, missing)
         return redirect("label")
     path = f"/projects/{project.project}/data?task={task.task}"
     return redirect(people.label_studio_link(person_of(request), path))
