@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from ml.schema import Kind
@@ -241,6 +243,13 @@ def test_a_version_whose_manifest_tells_nothing_shows_nothing(challenger, admin)
 
 def test_every_fault_of_spans_and_every_kind_of_head_has_words() -> None:
     assert set(wording.SPAN_FAULTS) == {one.name for one in fields(SpanFaults)}
+
+
+def test_every_phase_of_a_training_has_words() -> None:
+    code = "".join(path.read_text() for path in (settings.BASE_DIR / "ml").glob("*.py"))
+    phases = set(re.findall(r'Progress\("([^"]+)"', code))
+    assert "teachers" in phases
+    assert phases - {"simulate"} <= wording.PHASES.keys()  # That one is of the command alone
     assert set(learning.MEASURES) == set(Kind)
 
 
