@@ -139,7 +139,7 @@ def undo(user: User) -> Case:
             )
             labels.resolve(case)
         flags.bring_back(case, last.before["flags"])
-        case.state = CaseState(last.before["state"])
+        case.state = last.before["state"]
         if case.is_open and case.escalations.filter(acknowledgement=None).exists():
             escalations.put_in_review(case)  # It may have been raised since
         _move(case, CaseState(case.state))
