@@ -207,7 +207,7 @@ def test_an_annotation_that_nothing_was_filled_in_for_changes_nothing(case, say)
 
 
 def test_an_annotation_is_pinned_to_the_schema_version_it_was_made_under(helpline, case, say) -> None:
-    assert say("Wanjiru", ANSWERS).schema_version == helpline.versions.get(number=1)
+    assert say("Wanjiru", ANSWERS).schema_version == helpline.versions.get(number=2)
 
 
 # --- At once ---------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_polling_alone_brings_an_annotation_back_once(delivered, browser) -> Non
     assert (annotation.external_project, annotation.external_id) == (project_number(), number)
     assert (annotation.seconds, annotation.origin, annotation.is_skip) == (12.5, "label_studio", False)
     assert (annotation.prediction, annotation.changed_heads) == (delivered.current_prediction, ["sub_category"])
-    assert str(annotation.schema_version) == "helpline 1"
+    assert str(annotation.schema_version) == "helpline 2"
     assert labels_of(delivered) == ABUSE
     assert case_named("1").state == CaseState.DECIDED
     assert list(case_named("1").flags.filter(resolved_at=None)) == []
