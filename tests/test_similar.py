@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ml import sketches as ml_sketches
+from ml.serving import Predictor
 from tests import tiny
 from tests.conftest import case_named, helpline_prediction, predict, row_of, train, trained_version
 from webapp import worker
@@ -113,3 +115,30 @@ def test_workers_sketch_what_they_predict_and_what_was_labelled_before(toy, impo
     assert set(Sketch.objects.exclude(text__case__external_id="asked").values_list("encoder", flat=True)) == {
         version.manifest["encoder"]["sha256"]
     }
+
+
+def test_a_case_that_cannot_be_read_is_tried_once_and_keeps_no_other_from_its_sketch(
+    toy, import_rows, sent, monkeypatch, caplog
+) -> None:
+    import_rows(toy, *(row_of(case) for case in tiny.cases(20)))
+    promotions.promote(train(toy).version, by=None, reason="the first")
+    worker.predict_cases(toy.pk)
+    Sketch.objects.update(encoder="of before")
+    poison = Case.objects.filter(state="decided").first()
+    tried, read = [], Predictor.read
+
+    def choking(model: Predictor, texts: list[str], **options: Any) -> Any:
+        if poison.stored_text.text in texts:
+            tried.append(len(texts))
+            raise ValueError(poison.stored_text.text)
+        return read(model, texts, **options)
+
+    monkeypatch.setattr(Predictor, "read", choking)
+    for _ in range(3):
+        worker.predict_cases(toy.pk)
+    assert list(Sketch.objects.filter(bits=None).values_list("text", flat=True)) == [poison.pk]
+    assert (Sketch.objects.count(), len(tried), tried[-1]) == (Case.objects.count(), 2, 1)
+    assert [(one.case, one.error) for one in caplog.records if hasattr(one, "error")] == [(poison.pk, "ValueError")]
+    assert similar.labelled(poison, toy.versions.get().parsed) == []
+    other = Case.objects.exclude(pk=poison.pk).first()
+    assert poison not in [one.case for one in similar.labelled(other, toy.versions.get().parsed)]

@@ -175,8 +175,27 @@ def _sketch_labelled(schema: Schema) -> bool:
         return False
     wanting = list(sketches.wanting(schema, encoder=model.encoder_hash)[:BATCH])
     cases = predictions.at_most(wanting, BATCH_CHARACTERS)
-    _store_sketches(model, cases, _answer(model, cases))
+    try:
+        found = _answer(model, cases)
+    except Exception:  # One keeps no other from its sketch
+        for case in cases:
+            _sketch(model, case)
+    else:
+        _store_sketches(model, cases, found)
     return bool(cases)
+
+
+def _sketch(model: Predictor, case: Case) -> None:
+    """Sketch a case, or keep that this encoder cannot, so that it is not tried for ever."""
+    try:
+        found = _answer(model, [case])
+    except Exception as exc:  # Only the kind is told: the message of a foreign error may quote a text
+        if not _answers(model):
+            raise  # The model is broken, or there is no memory; the case is not to blame
+        logger.warning("case could not be sketched", extra={"case": case.pk, "error": type(exc).__name__})
+        sketches.store({case.pk: None}, encoder=model.encoder_hash)
+    else:
+        _store_sketches(model, [case], found)
 
 
 def train(run_id: int) -> None:

@@ -9,8 +9,11 @@ from django.db.models import QuerySet
 from webapp.models import Case, CaseState, CaseText, Schema, Sketch
 
 
-def store(bits: Mapping[int, str], *, encoder: str) -> None:
-    """Keep the sketches of cases by id, in the place of those before; a text that was erased meanwhile gets none."""
+def store(bits: Mapping[int, str | None], *, encoder: str) -> None:
+    """Keep the sketches of cases by id, in the place of those before; a text that was erased meanwhile gets none.
+
+    Without bits it is kept that the encoder cannot read the text.
+    """
     there = CaseText.objects.filter(pk__in=bits).values_list("pk", flat=True)
     Sketch.objects.bulk_create(
         [Sketch(text_id=case_id, encoder=encoder, bits=bits[case_id]) for case_id in there],

@@ -130,7 +130,7 @@ class Sketch(models.Model):
 
     text = models.OneToOneField(CaseText, on_delete=models.CASCADE, primary_key=True, related_name="sketch")
     encoder = models.CharField(max_length=64)  # The hash of the encoder that read it; others cannot be compared
-    bits = BitsField()
+    bits = BitsField(null=True)  # Empty where that encoder could not read the text
 
     def __str__(self) -> str:
         return f"sketch of the text of case {self.text_id}"

@@ -17,7 +17,8 @@ SHOWN = 3
 # case that people still answer blind is shown nowhere
 NEAREST = """
     select sketch.text_id from webapp_sketch sketch join webapp_case c on c.id = sketch.text_id
-    where sketch.encoder = %(encoder)s and c.schema_id = %(schema)s and c.id <> %(case)s and c.state <> %(erased)s
+    where sketch.encoder = %(encoder)s and sketch.bits is not null
+        and c.schema_id = %(schema)s and c.id <> %(case)s and c.state <> %(erased)s
         and not (c.is_audit and c.state = any(%(open)s))
         and exists (select from webapp_label label where label.case_id = c.id)
     order by bit_count(sketch.bits # %(bits)s::bit(512)), c.id limit %(most)s
@@ -35,7 +36,7 @@ class Similar:
 def labelled(case: Case, schema: Schema) -> list[Similar]:
     """Return the labelled cases that are most like a case, the most alike first; none before a model has read it."""
     sketch = Sketch.objects.filter(text=case.pk).first()
-    if sketch is None:
+    if sketch is None or sketch.bits is None:
         return []
     values = {"encoder": sketch.encoder, "schema": case.schema_id, "case": case.pk, "bits": sketch.bits}
     with connection.cursor() as cursor:
