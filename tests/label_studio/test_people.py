@@ -9,8 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.label_studio.conftest import NEGLECT, in_label_studio, labels_of, submit, task_of
+from webapp.actions import access, linking, people
 from webapp.actions import label_studio as sync
-from webapp.actions import linking, people
 from webapp.models import Annotation, Annotator
 from webapp.roles import Role
 
@@ -63,6 +63,17 @@ def test_somebody_who_is_deactivated_is_out_and_what_they_did_before_is_still_th
         assert there.post(f"/api/tasks/{task_of(delivered)}/annotations/", json=body).status_code == 401
     sync.poll_all()
     assert Annotation.objects.get().annotator.user == user
+
+
+def test_without_the_file_of_names_nobody_is_in_not_even_with_a_token(delivered, person, label_studio) -> None:
+    with in_label_studio(person(Role.ANNOTATOR, "achieng")) as there:
+        token = there.get("/api/current-user/token").json()["token"]
+    with httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {token}"}, timeout=60) as program:
+        assert program.get("/api/current-user/whoami").status_code == 200
+        (label_studio.data / "caseloop-people.json").unlink()
+        assert program.get("/api/current-user/whoami").status_code == 401
+        access.tell()
+        assert program.get("/api/current-user/whoami").status_code == 200
 
 
 def test_while_label_studio_is_down_nobody_is_linked_and_nothing_breaks(person, settings, caplog) -> None:

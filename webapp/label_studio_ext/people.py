@@ -33,12 +33,11 @@ def addresses():
     path = Path(settings.BASE_DATA_DIR) / FILE
     try:
         found = path.stat()
-    except FileNotFoundError:
-        _read = None
-        return frozenset()
-    stamp = found.st_ino, found.st_mtime_ns
+        stamp = found.st_ino, found.st_mtime_ns
+    except FileNotFoundError:  # Caseloop's next poll writes it, and lets those whom it names in again
+        stamp = None
     if _read is None or _read[0] != stamp:
-        named = frozenset(json.loads(path.read_text()))
+        named = frozenset(json.loads(path.read_text()) if stamp else ())
         _enforce(named)
         _read = stamp, named
     return _read[1]
