@@ -9,6 +9,7 @@ from django.core.management import CommandError
 
 from tests.test_commands import run
 from webapp.queries import schemas
+from webapp.roles import Role
 
 
 def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
@@ -52,6 +53,18 @@ def test_what_is_no_policy_is_refused_in_words(helpline, tmp_path, written, mess
         run("set_policy", "helpline", tmp_path / "policy.json")
     assert message in str(refusal.value)
     assert schemas.policy(helpline) == before
+
+
+def test_no_more_annotators_are_wanted_of_a_case_than_there_are(helpline, person, settings, tmp_path) -> None:
+    settings.LABEL_STUDIO_IS_EMBEDDED = True
+    for name in ("amina", "otieno"):
+        person(Role.ANNOTATOR, name)
+    (tmp_path / "policy.json").write_text('{"overlap_share": 0.2, "overlap_annotators": 3}')
+    with pytest.raises(CommandError, match="overlap_annotators is 3; expected at most 2, for there are no more active"):
+        run("set_policy", "helpline", tmp_path / "policy.json")
+    person(Role.ANNOTATOR, "wafula")
+    run("set_policy", "helpline", tmp_path / "policy.json")
+    assert schemas.policy(helpline).parsed.overlap_annotators == 3
 
 
 def test_a_file_or_schema_that_is_not_there_is_refused(helpline, tmp_path) -> None:

@@ -16,6 +16,7 @@ from ml.gate import Rules
 from ml.slices import RulesError
 from webapp.errors import NotSettable
 from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
+from webapp.queries import people
 
 MOST_ANNOTATORS = 9  # Of one case
 
@@ -77,6 +78,12 @@ def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
     found = policy.Policy.default(parsed).as_json() | {key: read[key](value) for key, value in values.items()}
     if not found["thresholds"]:
         raise NotSettable("thresholds is empty; expected at least one head: without any, no case would be asked about")
+    wanted, there = found["overlap_annotators"], people.active_annotators()
+    if found["overlap_share"] and there is not None and wanted > there:
+        raise NotSettable(
+            f"overlap_annotators is {wanted}; expected at most {there}, for there are no more active annotators: "
+            "cases would wait for the others for ever"
+        )
     return policy.Policy(**found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth.models import User
 
 from webapp.roles import Role, roles_of
@@ -22,6 +23,13 @@ def everybody() -> list[Person]:
     """Return all people by name, those who are deactivated last."""
     users = User.objects.select_related("annotator").prefetch_related("groups").order_by("-is_active", "username")
     return [Person(user, tuple(role for role in Role if role in roles_of(user)), _is_linked(user)) for user in users]
+
+
+def active_annotators() -> int | None:
+    """Return how many may answer in the embedded Label Studio; None for another one, where we cannot say who may."""
+    if not settings.LABEL_STUDIO_IS_EMBEDDED:
+        return None
+    return User.objects.filter(is_active=True, groups__name=Role.ANNOTATOR.value).count()
 
 
 def _is_linked(user: User) -> bool:
