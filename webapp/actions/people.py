@@ -16,6 +16,7 @@ from webapp.actions import access, audit
 from webapp.engines.label_studio import ADMIN_EMAIL
 from webapp.errors import NotAddable, NotDeactivatable
 from webapp.models import Annotator, AnnotatorKind, Case, LabelStudioTask
+from webapp.queries.people import name_of
 from webapp.roles import Role
 
 
@@ -48,7 +49,7 @@ def create(username: str, *, email: str, password: str, role: Role) -> User:
 
 def annotator_of(user: User) -> Annotator:
     """Return the annotator that stands for a person of ours."""
-    defaults = {"kind": AnnotatorKind.PERSON, "name": _name(user)}
+    defaults = {"kind": AnnotatorKind.PERSON, "name": name_of(user)}
     return Annotator.objects.get_or_create(user=user, defaults=defaults)[0]
 
 
@@ -69,7 +70,7 @@ def annotator_from_label_studio(number: int, email: str | None) -> Annotator:
             outsider or Annotator.objects.create(kind=AnnotatorKind.PERSON, name=email), number
         )
     if outsider is not None and not Annotator.objects.filter(user=user).exists():
-        outsider.user, outsider.name = user, _name(user)  # Was there before we knew them
+        outsider.user, outsider.name = user, name_of(user)  # Was there before we knew them
         outsider.save(update_fields=["user", "name"])
     return number_in_label_studio(annotator_of(user), number)
 
@@ -128,7 +129,3 @@ def label_studio_link(user: User, path: str) -> str:
     }
     token = signing.dumps(person, key=settings.LABEL_STUDIO_BRIDGE_SECRET, salt="caseloop-bridge")
     return f"{address}/bridge/?{urlencode({'bridge': token})}"
-
-
-def _name(user: User) -> str:
-    return user.get_full_name() or user.get_username()

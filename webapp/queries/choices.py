@@ -13,6 +13,7 @@ from ml.schema import Kind
 from webapp.models import Flag
 from webapp.queries import schemas
 from webapp.queries.filters import ME, NOBODY
+from webapp.queries.people import name_of
 from webapp.roles import Role
 
 Choices = list[tuple[str, str]]
@@ -60,5 +61,5 @@ def holders() -> Choices:
     """Return who may hold cases, and who does."""
     holds = Q(groups__name=Role.SUPERVISOR) | Q(held_cases__held_until__gt=timezone.now())
     people = User.objects.filter(holds, is_active=True).distinct().order_by("username")
-    named = [(str(user.pk), user.get_full_name() or user.get_username()) for user in people]
+    named = [(str(user.pk), name_of(user)) for user in people]
     return [(ME, _("me")), (NOBODY, _("nobody")), *named]

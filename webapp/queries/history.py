@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.contrib.auth.models import User
-
 from ml.schema import Head, Schema
 from webapp.models import Annotation, Case, Prediction
 from webapp.queries import wording
+from webapp.queries.people import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,11 @@ def lines(case: Case, schema: Schema, *, since: int | None = None) -> tuple[Line
     )
     for act in acts:
         how = f"{act.get_act_display()}: {act.to}" if act.to else act.get_act_display()
-        found.append(Line(_name(act.person), how, act.at, note=act.note))
+        found.append(Line(name_of(act.person), how, act.at, note=act.note))
     for one in case.escalations.select_related("person", "acknowledgement__person").order_by("-id"):
-        found.append(Line(_name(one.person), "escalated", one.at, note=one.note))
+        found.append(Line(name_of(one.person), "escalated", one.at, note=one.note))
         if (answer := getattr(one, "acknowledgement", None)) is not None:
-            found.append(Line(_name(answer.person), "acknowledged the alert", answer.at))
+            found.append(Line(name_of(answer.person), "acknowledged the alert", answer.at))
     return tuple(sorted(found, key=lambda line: line.at, reverse=True))
 
 
@@ -95,10 +94,6 @@ def _predicted(one: Prediction, schema: Schema) -> tuple[Said, ...]:
     return tuple(
         Said(head.name, _words(head, one.heads[head.key]["answer"])) for head in schema.heads if head.key in one.heads
     )
-
-
-def _name(person: User) -> str:
-    return person.get_full_name() or person.get_username()
 
 
 def _words(head: Head, answer: object) -> str:

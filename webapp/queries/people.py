@@ -19,6 +19,11 @@ class Person:
     is_linked: bool  # To a user of Label Studio
 
 
+def name_of(user: User) -> str:
+    """Return what a person is called."""
+    return user.get_full_name() or user.get_username()
+
+
 def everybody() -> list[Person]:
     """Return all people by name, those who are deactivated last."""
     users = User.objects.select_related("annotator").prefetch_related("groups").order_by("-is_active", "username")

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
 from webapp.models import Case, Flag
+from webapp.queries.people import name_of
 
 # Tells nothing of what the model answered, and so may be shown with a case that is audited blind
 BLIND_KINDS = (
@@ -105,8 +106,7 @@ def held(case: Case, reader: AbstractBaseUser | AnonymousUser) -> str:
         return ""
     if case.held_by_id == reader.pk:
         return _("with you, %(count)d min left") % {"count": case.minutes_left}
-    name = case.held_by.get_full_name() or case.held_by.get_username()
-    return _("with %(name)s, %(count)d min left") % {"name": name, "count": case.minutes_left}
+    return _("with %(name)s, %(count)d min left") % {"name": name_of(case.held_by), "count": case.minutes_left}
 
 
 def percent(probability: float) -> str:
