@@ -7,7 +7,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0023_answers_that_stand_alone'),
+        ('webapp', '0025_tokens_of_the_api'),
     ]
 
     operations = [
