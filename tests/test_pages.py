@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver
 
 from webapp import demo
-from webapp.actions import escalations, people
+from webapp.actions import escalations, people, snapshots
 from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Promotion, Run, SavedView
 from webapp.roles import EVERYONE, STAFF, Role
 from webapp.urls import urlpatterns
@@ -59,6 +59,7 @@ REACH = {
     "promote": (M,),
     "roll-back": (M,),
     "promotion": STAFF,
+    "snapshot": STAFF,
     "people": (M,),
     "deactivate": (M,),
     "reactivate": (M,),
@@ -114,7 +115,7 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     numbers = {"case": case.pk, "hold": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
     other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
     row = Promotion.objects.create(schema=helpline, version=version, reason="the first")
-    numbers |= {"roll-back": version.pk, "promotion": row.pk}
+    numbers |= {"roll-back": version.pk, "promotion": row.pk, "snapshot": snapshots.take(version.schema_version).pk}
     numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
     numbers |= dict.fromkeys(("draft", "discard-draft", "similar", "send-back", "second-opinion", "escalate"), case.pk)
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))

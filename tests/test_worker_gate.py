@@ -15,6 +15,7 @@ from webapp import worker
 from webapp.actions import predictions, promotions
 from webapp.models import Case, CaseState, ModelVersion, Outbox, OutboxPurpose, Promotion, Schema
 from webapp.queries import pending, schemas
+from webapp.roles import Role
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def champion(labelled: Schema) -> ModelVersion:
     return version
 
 
-def test_a_training_stores_what_the_gate_says_of_it(labelled, champion) -> None:
+def test_a_training_stores_what_the_gate_says_of_it_and_a_page_shows_it(labelled, champion, signed_in) -> None:
     change_policy(labelled, gate={"least_cases": 5})
     run = train(labelled, seed=1)
     found = run.version.evaluations.get().gate
@@ -45,6 +46,10 @@ def test_a_training_stores_what_the_gate_says_of_it(labelled, champion) -> None:
     assert found["cost"]["challenger"]["bytes"] == found["cost"]["champion"]["bytes"] > 1000
     assert found["cost"]["challenger"]["milliseconds"] > 0
     assert champion.evaluations.order_by("id").first().gate == {}
+    page = signed_in(Role.SUPERVISOR).get(f"/models/versions/{run.version.pk}/").content.decode()
+    assert "The gate, beside version 1</h2>" in page
+    assert " ms a case" in page
+    assert "<td>source: chat, Place</td><td>its cases</td>" in page
 
 
 @pytest.mark.parametrize(("automatic", "number"), [(False, 1), (True, 2)])

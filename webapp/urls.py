@@ -48,6 +48,7 @@ urlpatterns = [
     path("models/versions/<int:pk>/promote/", models.promote, name="promote"),
     path("models/versions/<int:pk>/roll-back/", models.roll_back, name="roll-back"),
     path("models/ledger/<int:pk>/", models.promotion_page, name="promotion"),
+    path("models/snapshots/<int:pk>/", models.snapshot_page, name="snapshot"),
     path("people/", people.people_list, name="people"),
     path("people/<int:pk>/deactivate/", people.deactivate, name="deactivate"),
     path("people/<int:pk>/reactivate/", people.reactivate, name="reactivate"),

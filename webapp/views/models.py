@@ -10,8 +10,8 @@ from django.views.decorators.http import require_GET, require_POST
 from webapp.actions import promotions, runs
 from webapp.errors import CaseloopError
 from webapp.forms import PromotionForm, RetrainForm
-from webapp.models import ModelKind, ModelVersion, Profile, Promotion, Run, Schema
-from webapp.queries import gate, learning, ledger, wording
+from webapp.models import ModelKind, ModelVersion, Profile, Promotion, Run, Schema, Snapshot
+from webapp.queries import gate, learning, ledger, snapshots, wording
 from webapp.queries.schemas import champion
 from webapp.roles import STAFF, Role, allow, person_of, roles_of
 
@@ -146,3 +146,18 @@ def promotion_page(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Promotion.objects.select_related("schema", "version", "replaced", "promoted_by"), pk=pk)
     context = {"row": row, "until": ledger.until(row), "title": f"Ledger: version {row.version.number}"}
     return render(request, "promotion.html", context)
+
+
+@require_GET
+@allow(*STAFF)
+def snapshot_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show what differs between a snapshot and the one before it."""
+    snapshot = get_object_or_404(Snapshot.objects.select_related("schema_version__schema"), pk=pk)
+    before = snapshots.before(snapshot)
+    context = {
+        "snapshot": snapshot,
+        "before": before,
+        "change": snapshots.compare(before, snapshot) if before else None,
+        "title": f"Snapshot {snapshot.digest[:8]}",
+    }
+    return render(request, "snapshot.html", context)
