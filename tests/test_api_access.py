@@ -26,10 +26,12 @@ OPERATIONS = {
     ("POST", "/cases/search"): Scope.READ,
     ("POST", "/cases/{int:pk}/withdraw"): Scope.WRITE,
     ("POST", "/predict"): Scope.PREDICT,
+    ("POST", "/corrections"): Scope.CORRECT,
 }
 BODIES: dict[str, Any] = {
     "/cases": {"schema": "helpline", "cases": [{"text": "She is hungry."}]},
     "/cases/search": {},
+    "/corrections": {"corrections": [{"external_id": "1", "labels": {"priority": "1"}}]},
     "/predict": {"schema": "helpline", "texts": ["She is hungry."]},
 }
 

@@ -101,7 +101,7 @@ POSTED = {
 def test_every_address_is_listed_with_its_roles() -> None:
     assert {pattern.name for pattern in PAGES} == set(REACH)
     # tests/test_api_access.py walks these
-    assert {found.namespace for found in urlpatterns if isinstance(found, URLResolver)} == {"api-v1"}
+    assert {found.namespace for found in urlpatterns if isinstance(found, URLResolver)} == {"api-v1", "dropins"}
 
 
 @pytest.mark.parametrize("role", [None, A, S, M], ids=["nobody", "annotator", "supervisor", "admin"])

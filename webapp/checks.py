@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+
+DROPINS = ("classify", "tagger", "helpline")
 
 
 @register
@@ -37,3 +40,18 @@ def leases_outlive_a_turn(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
     if settings.LEASE_MINUTES >= 2:
         return []
     return [Error(f"LEASE_MINUTES is {settings.LEASE_MINUTES}; expected 2 at least", id="webapp.E003")]
+
+
+@register
+def dropins_are_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse services that nobody stands in for, and networks that are none."""
+    wrong = [name for name in settings.DROPINS if name not in DROPINS]
+    found: list[CheckMessage] = [
+        Error(f"DROPINS has {name!r}", hint=f"of {DROPINS}", id="webapp.E004") for name in wrong
+    ]
+    for network in settings.DROPIN_NETWORKS:
+        try:
+            ip_network(network)
+        except ValueError as exc:
+            found.append(Error(f"DROPIN_NETWORKS: {exc}", hint="as 10.1.0.0/16", id="webapp.E005"))
+    return found

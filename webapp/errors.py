@@ -14,6 +14,7 @@ CaseloopError
 ├── NotUndoable         there is no step to take back
 ├── NotAcknowledgeable  an alert waits for somebody else
 ├── NotIssuable         a token cannot be made as asked
+├── NotStorable         a text cannot be a case
 ├── NotSavable          a view cannot be saved as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
@@ -73,6 +74,10 @@ class NotAcknowledgeable(CaseloopError):
 
 class NotIssuable(CaseloopError):
     """A token cannot be made as asked."""
+
+
+class NotStorable(CaseloopError):
+    """A text cannot be a case."""
 
 
 class NotSavable(CaseloopError):

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from webapp.api import v1
+from webapp.api import standin, v1
 from webapp.views import alerts, backend, cases, health, home, imports, models, people, queue, webhooks
 
 urlpatterns = [
@@ -58,4 +58,5 @@ urlpatterns = [
     path("ls-backend/webhook", backend.webhook, name="backend-webhook"),
     path("webhooks/label-studio/", webhooks.label_studio, name="label-studio-webhook"),
     path("api/v1/", v1.api.urls),
+    path("", standin.api.urls),  # Last: addresses of our own come first
 ]

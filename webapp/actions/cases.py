@@ -13,6 +13,7 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 from ml import policy
 from ml.policy import Policy
 from ml.types import Example
+from webapp.actions import feedback
 from webapp.casefiles.cleaning import hash_of
 from webapp.casefiles.columns import moment
 from webapp.models import Case, CaseState, CaseText, Conversation, Schema
@@ -42,6 +43,7 @@ def create(
     CaseText.objects.bulk_create(
         CaseText(case=case, text=example.text) for case, example in zip(created, examples, strict=True)
     )
+    feedback.attach(created)
     return created
 
 

@@ -31,7 +31,13 @@ class Received:
 
 
 def receive(
-    schema: Schema, items: Sequence[Mapping[str, Any]], *, source: str, by: Token | None, key: str = ""
+    schema: Schema,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    source: str,
+    by: Token | None,
+    key: str = "",
+    is_predicted: bool = False,
 ) -> list[Received]:
     """Create a case for each good item that is not known yet; return what became of each, in order.
 
@@ -41,6 +47,7 @@ def receive(
     Args:
         items: values by field of a case, as a row of a file holds them.
         key: of the request.
+        is_predicted: whether the caller predicts them itself; a worker does where it then dies.
     """
     columns = Columns(schemas.newest_version(schema).parsed, {})
     named = [{**item, "id": item.get("id") or _made_id(key, number)} for number, item in enumerate(items)]
@@ -53,7 +60,7 @@ def receive(
     for left in reversed(range(cases.MOST_TRIES)):
         try:
             with transaction.atomic():
-                return _write(schema, examples, received, by)
+                return _write(schema, examples, received, by, is_predicted=is_predicted)
         except (IntegrityError, OperationalError) as exc:
             if not left or not cases.met_another(exc):
                 raise
@@ -75,7 +82,12 @@ def withdraw(case: Case, *, by: Token) -> None:
 
 
 def _write(
-    schema: Schema, examples: Sequence[Example | None], received: Sequence[Received], by: Token | None
+    schema: Schema,
+    examples: Sequence[Example | None],
+    received: Sequence[Received],
+    by: Token | None,
+    *,
+    is_predicted: bool,
 ) -> list[Received]:
     good = [example for example in examples if example is not None]
     there = cases.known((example.source, example.id) for example in good)
@@ -86,7 +98,8 @@ def _write(
     created = cases.create(schema, schemas.policy(schema).parsed, list(new.values()))
     if created:
         audit.record(by.user if by else None, "cases received", str(by or schema), cases=len(created))
-        transaction.on_commit(partial(tasks.predict_cases.delay, schema.pk))
+        if not is_predicted:
+            transaction.on_commit(partial(tasks.predict_cases.delay, schema.pk))
     fresh = {cases.key_of(case): case for case in created}
     results = []
     for sent, one in zip(examples, received, strict=True):

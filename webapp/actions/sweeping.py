@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import questions, searches, uploads
+from webapp.actions import feedback, questions, searches, uploads
 from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending
 
@@ -40,6 +40,7 @@ def sweep() -> None:
         tasks.examine_label_studio.delay(checkup_id)
     searches.clear_out()
     questions.clear_out()
+    feedback.attach_waiting()
     # Last: a file that cannot be removed must hold up nothing else
     _remove_abandoned_folders()
     uploads.clear_out()

@@ -17,6 +17,7 @@ from ninja.security import HttpBearer
 
 from webapp.actions import tokens
 from webapp.casefiles.rows import MAX_DEPTH, depth
+from webapp.errors import NotStorable
 from webapp.models import Scope, Token
 from webapp.roles import EVERYONE, allow
 from webapp.serving import NotServed
@@ -111,6 +112,7 @@ def make(**options: Any) -> NinjaAPI:
     api = NinjaAPI(parser=_BoundedParser(), docs_decorator=allow(*EVERYONE), **options)
     answers: dict[type[Exception], Callable[[HttpRequest, Any], tuple[int, str, dict[str, str]]]] = {
         Refused: lambda _, exc: (exc.status, exc.detail, exc.headers),
+        NotStorable: lambda _, exc: (400, str(exc), {}),
         NotServed: lambda _, exc: (503, str(exc), {"Retry-After": str(math.ceil(exc.retry_seconds))}),
         RequestDataTooBig: lambda _, exc: (413, "the body is too large; send less at once", {}),
         Http404: lambda _, exc: (404, "there is no such thing, or it is not yours", {}),

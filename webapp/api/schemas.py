@@ -151,3 +151,32 @@ class CasesOut(Schema):
 
     cases: list[CaseOut]
     after: int | None
+
+
+class Correction(Request):
+    """What a system says of a case that it names by its id or its external id."""
+
+    id: int | None = Field(None, ge=0, lt=2**63)
+    external_id: Name | None = None
+    labels: dict[str, JsonValue]
+    note: Annotated[str, BeforeValidator(_stored), Field(max_length=2000)] = ""
+
+
+class CorrectionsIn(Request):
+    """Corrections; labels are read through the aliases of the schema."""
+
+    corrections: list[Correction] = Field(min_length=1, max_length=MOST_ITEMS)
+
+
+class CorrectionOut(Schema):
+    """What became of a correction; `heads` are those that could be read."""
+
+    status: Literal["stored", "known", "refused"]
+    heads: list[str]
+    problems: list[str]
+
+
+class CorrectionsOut(Schema):
+    """What became of each, in order."""
+
+    results: list[CorrectionOut]

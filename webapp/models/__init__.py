@@ -8,6 +8,7 @@
     sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
     desk         Search, SavedView, Draft, Sighting
     tokens       Token
+    feedback     Feedback
     audit        AuditEvent
 
 Rows of Annotation, ModelVersion, Promotion, Sighting, AuditEvent and of the reviews are only ever added; a trigger in
@@ -27,6 +28,7 @@ from webapp.models.annotations import (
 from webapp.models.audit import AuditEvent
 from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
 from webapp.models.desk import Draft, SavedView, Search, Sighting
+from webapp.models.feedback import Feedback
 from webapp.models.learning import (
     Evaluation,
     HeadScore,
@@ -70,6 +72,7 @@ __all__ = [
     "Draft",
     "Escalation",
     "Evaluation",
+    "Feedback",
     "Flag",
     "HeadScore",
     "Import",

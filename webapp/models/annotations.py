@@ -57,6 +57,11 @@ class Annotator(models.Model):
     imported_by = models.OneToOneField(Import, on_delete=models.PROTECT, null=True, related_name="annotator")
     label_studio_user = models.PositiveIntegerField(null=True, unique=True)
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["name"], condition=Q(kind="system"), name="one_annotator_by_system")
+        ]
+
     def __str__(self) -> str:
         return self.name
 

@@ -182,6 +182,8 @@ def _part(schema: Schema, flag: Flag) -> str:
             *others, last = facts["people"].values()
             many = f"{', '.join(others)} and {last} ask for another opinion"
             return many if others else f"{last} asks for a second opinion"
+        case FlagKind.LOW_RATING if "rating" in facts:
+            return f"an agent rated its {facts['task']} {facts['rating']} of 5"
         case FlagKind.AUDIT:
             return "audit: answered without the model"
         case _:
