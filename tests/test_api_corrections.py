@@ -8,6 +8,7 @@ import pytest
 
 from tests.calling import call, token
 from tests.conftest import case_named, helpline_prediction, predict, submission, trained_version
+from tests.importing import LABELLED
 from webapp.actions import intake, submissions
 from webapp.models import Annotation, Annotator, CaseState, Origin, Scope
 from webapp.queries import answers
@@ -74,9 +75,8 @@ def test_no_case_of_another_source_is_corrected(secret) -> None:
 
 
 def test_a_correction_does_not_reopen_what_an_import_decided(secret, helpline, import_rows) -> None:
-    row = {"id": "3", "text": "a", "source": "records", "main_category": "GBV", "category": "Physical Abuse"}
-    import_rows(helpline, row | {"priority": "2"})
+    import_rows(helpline, LABELLED | {"id": "3", "source": "records"})
     assert case_named("3").state == CaseState.DECIDED
-    assert correct(secret, {"external_id": "3", "labels": {"priority": "1"}})[0]["status"] == "stored"
+    assert correct(secret, {"external_id": "3", "labels": {"priority": "2"}})[0]["status"] == "stored"
     assert case_named("3").state == CaseState.DECIDED
-    assert case_named("3").labels.get(head="priority").answer == "1"
+    assert case_named("3").labels.get(head="priority").answer == "2"
