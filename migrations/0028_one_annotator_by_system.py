@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0024_ratings_by_agents'),
+        ('webapp', '0027_ratings_by_agents'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0023_tokens_of_the_api'),
+        ('webapp', '0026_texts_that_cannot_be_sketched'),
     ]
 
     operations = [
