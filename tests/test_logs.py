@@ -23,6 +23,7 @@ from tests.engines import free_port
 from webapp.actions import reviews, submissions
 from webapp.celery_app import app as celery_app
 from webapp.engines import programs
+from webapp.engines.folders import Folders
 from webapp.errors import UnreadableFile
 from webapp.logs import LineFormatter
 from webapp.models import CaseText
@@ -123,8 +124,9 @@ def test_a_task_that_breaks_in_a_worker_quotes_nothing(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_request_that_breaks_quotes_nothing_within_django_and_outside(tmp_path) -> None:
-    log, port = tmp_path / "web.log", free_port()
-    command = [*programs.web(port).command[1:]]
+    log, port, folders = tmp_path / "web.log", free_port(), Folders(tmp_path)
+    folders.metrics.mkdir(parents=True)
+    command = [*programs.web(folders, port).command[1:]]
     command[command.index("webapp.wsgi:application")] = "tests.breaking:application"
     with running(log, *command):
         wait_for(log, "Booting worker")

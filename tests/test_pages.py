@@ -27,6 +27,7 @@ REACH = {
     "examine-label-studio": (M,),
     "alive": OPEN,
     "ready": OPEN,
+    "metrics": OPEN,
     "sign-in": OPEN,
     "sign-out": OPEN,
     "queue": STAFF,

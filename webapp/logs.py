@@ -1,8 +1,9 @@
 """One line for each log record: the message is constant, the facts stand in `extra`.
 
-Facts are ids and numbers. A case's text must not be logged at all; that a long fact is cut to its length here is only a
-second net. Of an exception only the type and the frames are written, because its message may quote a text: a tokenizer
-says what it could not read, a database which row it refused. Only our own errors, written for people, are quoted.
+Facts are ids and numbers, the id of the request or task among them. A case's text must not be logged at all; that a
+long fact is cut to its length here is only a second net. Of an exception only the type and the frames are written,
+because its message may quote a text: a tokenizer says what it could not read, a database which row it refused. Only
+our own errors, written for people, are quoted.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class LineFormatter(logging.Formatter):
         record = copy.copy(record)
         record.msg, record.args = _safe(record.msg), _without_messages(record.args)
         facts = {key: value for key, value in record.__dict__.items() if key not in STANDARD | FOREIGN}
+        if facts.get("request_id") is None:  # Outside of requests and tasks
+            facts.pop("request_id", None)
         frames = self.formatException(record.exc_info) if record.exc_info else ""
         record.exc_info, record.exc_text = None, None  # The text may be another formatter's, with the message
         line = super().format(record)

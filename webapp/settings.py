@@ -11,6 +11,7 @@ from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django_guid.integrations.celery import CeleryIntegration
 
 from webapp.engines import environment
 
@@ -56,9 +57,13 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "ninja",
+    "django_guid",
+    "django_prometheus",
     "webapp",
 ]
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django_guid.middleware.guid_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -70,6 +75,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "webapp.urls"
 WSGI_APPLICATION = "webapp.wsgi.application"
@@ -198,15 +204,20 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True  # Files come from the packages that hold them; there is no collecting step
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
+# A request and all that follows from it in workers carry one id, which the answer tells; a caller may give its own UUID
+DJANGO_GUID = {"GUID_HEADER_NAME": "X-Request-ID", "EXPOSE_HEADER": False, "INTEGRATIONS": [CeleryIntegration()]}
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "webapp.logs.LineFormatter"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request": {"()": "django_guid.log_filters.CorrelationId", "correlation_id_field": "request_id"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         "django": {"handlers": []},  # Django's own would mail tracebacks, or print them with DEBUG, messages included
         "axes": {"level": "WARNING"},
+        "django_guid": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},  # It writes whole addresses, queries included
         "celery.worker.strategy": {"level": "WARNING"},  # One line for each task of the scheduler is noise
         "celery.app.trace": {"level": "WARNING"},

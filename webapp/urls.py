@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from webapp.api import standin, v1
-from webapp.views import alerts, backend, cases, health, home, imports, models, people, queue, webhooks
+from webapp.views import alerts, backend, cases, health, home, imports, models, operations, people, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -14,8 +14,9 @@ urlpatterns = [
     path("status/", home.status, name="status"),
     path("status/label-studio/", health.label_studio, name="label-studio"),
     path("status/label-studio/examine/", health.examine, name="examine-label-studio"),
-    path("healthz", home.alive, name="alive"),
-    path("readyz", home.ready, name="ready"),
+    path("healthz", operations.alive, name="alive"),
+    path("readyz", operations.ready, name="ready"),
+    path("metrics", operations.measures, name="metrics"),
     path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("queue/", queue.queue_page, name="queue"),

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
+from django_guid import get_guid
 
 from webapp import tasks
 from webapp.models import Case, LabelStudioTask, Outbox, OutboxPurpose, Schema
+
+logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = timedelta(minutes=10)
 TOGETHER = timedelta(seconds=5)  # Predictions in Label Studio are replaced all at once, so one waits for the others
 
 # Django can name no partial index as the target of a conflict
 WISH = """
-    insert into webapp_outbox (case_id, purpose, created_at, due_at, revision, attempts, failure)
-    select unnest(%(ids)s), %(purpose)s, %(now)s, %(due_at)s, 0, 0, ''
-    on conflict (case_id, purpose) where sent_at is null do update set revision = webapp_outbox.revision + 1
+    insert into webapp_outbox (case_id, purpose, created_at, due_at, revision, attempts, failure, request_id)
+    select unnest(%(ids)s), %(purpose)s, %(now)s, %(due_at)s, 0, 0, '', %(request)s
+    on conflict (case_id, purpose) where sent_at is null do update
+    set revision = webapp_outbox.revision + 1, request_id = excluded.request_id
 """
 
 
@@ -48,7 +54,9 @@ def mark_sent(rows: Iterable[Outbox]) -> None:
     """
     for row in rows:
         as_read = Outbox.objects.filter(pk=row.pk, revision=row.revision)
-        as_read.update(sent_at=timezone.now(), failure="")
+        if as_read.update(sent_at=timezone.now(), failure=""):
+            facts = {"case": row.case_id, "purpose": row.purpose, "wished_by": row.request_id}
+            logger.info("outbox row delivered", extra=facts)
 
 
 def mark_failed(rows: Iterable[Outbox], failure: str) -> None:
@@ -73,5 +81,12 @@ def _add(case_ids: Iterable[int], purpose: OutboxPurpose, *, wait: timedelta = t
         return
     now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(WISH, {"ids": ids, "purpose": purpose.value, "now": now, "due_at": now + wait})
+        given: dict[str, Any] = {
+            "ids": ids,
+            "purpose": purpose.value,
+            "now": now,
+            "due_at": now + wait,
+            "request": get_guid() or "",
+        }
+        cursor.execute(WISH, given | {"now": now, "due_at": now + wait})
     transaction.on_commit(tasks.deliver_outbox.delay)

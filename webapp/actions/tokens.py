@@ -24,7 +24,7 @@ MINUTE = timedelta(minutes=1)
 OF_PEOPLE = {
     Role.ANNOTATOR: set[Scope](),
     Role.SUPERVISOR: {Scope.READ, Scope.PREDICT},
-    Role.ADMIN: {Scope.READ, Scope.WRITE, Scope.PREDICT},
+    Role.ADMIN: {Scope.READ, Scope.WRITE, Scope.PREDICT, Scope.METRICS},
 }
 
 

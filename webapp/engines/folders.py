@@ -37,6 +37,11 @@ class Folders:
         return self.var / "run"
 
     @property
+    def metrics(self) -> Path:
+        """What the web processes have counted since the start."""
+        return self.run / "metrics"
+
+    @property
     def postgres(self) -> Path:
         return self.var / "postgres"
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -46,6 +47,8 @@ def run(folders: Folders, *, engines_only: bool, with_demo: bool) -> None:
         try:
             if count := processes.stop_all(folders.var):
                 say(f"Stopped {count} processes that an earlier start had left")
+            shutil.rmtree(folders.metrics, ignore_errors=True)  # Counters of processes that are gone
+            folders.metrics.mkdir(mode=0o700)
             _run(folders, engines_only=engines_only, with_demo=with_demo)
         except interruption.Interrupted:
             say("Stopped.")
@@ -76,7 +79,7 @@ def _run(folders: Folders, *, engines_only: bool, with_demo: bool) -> None:
     chosen = _choose_addresses(folders)
     stores = _prepare_stores(folders)
     labelling = [programs.labelling(chosen["label_studio"])] if "label_studio" in chosen else []
-    ours = [] if engines_only else [programs.web(chosen["web"]), *programs.workers(folders)]
+    ours = [] if engines_only else [programs.web(folders, chosen["web"]), *programs.workers(folders)]
 
     with Supervisor([*stores, *labelling, *ours], folders) as supervisor:
         supervisor.wait_until_up()

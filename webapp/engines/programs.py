@@ -88,7 +88,7 @@ def labelling(port: int, command: Sequence[str] = PREPARE_AND_SERVE) -> Program:
     )
 
 
-def web(port: int) -> Program:
+def web(folders: Folders, port: int) -> Program:
     """Describe the web server."""
     return Program(
         group=WEBAPP,
@@ -98,6 +98,7 @@ def web(port: int) -> Program:
             *(sys.executable, "-m", "gunicorn", "webapp.wsgi:application", "--bind", f"127.0.0.1:{port}"),
             *("--workers", "2", "--threads", "4", "--graceful-timeout", "8", "--no-control-socket"),
             *("--logger-class", "webapp.weblog.WebLog"),
+            *("--env", f"PROMETHEUS_MULTIPROC_DIR={folders.metrics}"),  # Where web processes count together
         ],
         is_ready=partial(ports.answers, port, "/healthz"),
     )

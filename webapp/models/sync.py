@@ -66,6 +66,9 @@ class Outbox(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     due_at = models.DateTimeField()
     revision = models.PositiveIntegerField(default=0)  # Grows when it is wished for again; a delivery is told by it
+    request_id = models.CharField(
+        max_length=36, default="", blank=True
+    )  # Of the request or task that wished for it last
     attempts = models.PositiveIntegerField(default=0)
     failure = models.CharField(max_length=300, default="", blank=True)
     sent_at = models.DateTimeField(null=True)

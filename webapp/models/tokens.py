@@ -15,6 +15,7 @@ class Scope(models.TextChoices):
     WRITE = "cases:write", "create and withdraw cases"
     PREDICT = "predict", "predict texts that are not stored"
     CORRECT = "correct", "correct cases, as another system"
+    METRICS = "metrics", "read the measures of the loop, for Prometheus"
     DROPINS = "dropins", "call the addresses of the services that Caseloop stands in for"
 
 

@@ -11,11 +11,13 @@ from django.db.models import Count
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from ml.registry import ModelFolderError
 from webapp.celery_app import app
 from webapp.demo import SOURCE
-from webapp.models import Case, CaseState, LabelStudioProject, Outbox, Run, Schema
+from webapp.models import Case, CaseState, LabelStudioProject, ModelVersion, Outbox, Run, Schema
 from webapp.models.learning import OPEN_RUN_STATES
-from webapp.queries import pending, schemas
+from webapp.queries import measures, pending, schemas
+from webapp.serving import checked_folder
 
 
 def status() -> dict[str, Any]:
@@ -56,6 +58,25 @@ def engines() -> dict[str, str]:
     return found
 
 
+def readiness() -> dict[str, Any]:
+    """Return what `/readyz` answers: whether the engines that pages need are there, and what the loop works with.
+
+    Models are told as the number in use by schema. One that is missing, or whose files are, is no reason to send nobody
+    here: cases go to people meanwhile. `queue_age_seconds` is how long the oldest case has waited for its first
+    prediction. Without a database, only the engines are told.
+    """
+    found = engines()
+    answer: dict[str, Any] = {"ready": not any(found.values()), "engines": found}
+    if found["database"]:
+        return answer
+    versions = {schema.name: schemas.champion(schema) for schema in Schema.objects.order_by("name")}
+    return answer | {
+        "models": {name: version.number if version else None for name, version in versions.items()},
+        "models_without_files": [name for name, version in versions.items() if version and not _has_files(version)],
+        "queue_age_seconds": measures.queue_age_seconds(),
+    }
+
+
 def workers(timeout_seconds: float = 1.0) -> list[str]:
     """Return the names of the workers that answer in time."""
     try:
@@ -63,6 +84,14 @@ def workers(timeout_seconds: float = 1.0) -> list[str]:
     except (OperationalError, RedisError, OSError):
         return []
     return sorted(name for answer in answers or [] for name in answer)
+
+
+def _has_files(version: ModelVersion) -> bool:
+    try:
+        checked_folder(version)
+    except ModelFolderError:
+        return False
+    return True
 
 
 def _schema(schema: Schema) -> dict[str, Any]:

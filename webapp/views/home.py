@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
@@ -77,17 +77,3 @@ def status(request: HttpRequest) -> HttpResponse:
 def keys(request: HttpRequest) -> HttpResponse:
     """Show the keyboard map, which is also on every page."""
     return render(request, "keys_page.html", {"title": "Keys"})
-
-
-@require_GET
-def alive(request: HttpRequest) -> HttpResponse:
-    """Answer that the web process runs. For probes; says nothing else."""
-    return JsonResponse({"status": "alive"})
-
-
-@require_GET
-def ready(request: HttpRequest) -> HttpResponse:
-    """Answer whether the engines that pages need are there. For probes."""
-    engines = loop.engines()
-    is_ready = not any(engines.values())
-    return JsonResponse({"ready": is_ready, "engines": engines}, status=200 if is_ready else 503)
