@@ -9,10 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 
 def test_the_configuration_table_names_every_variable_that_settings_read() -> None:
-    table = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    table = set(re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, re.MULTILINE))
     settings = (ROOT / "webapp" / "settings.py").read_text()
     read = set(re.findall(r'(?:env\.\w+|given|required|environ\.get)\("([A-Z_]+)"', settings))
     assert read <= table
@@ -20,7 +21,7 @@ def test_the_configuration_table_names_every_variable_that_settings_read() -> No
 
 
 def test_the_example_environment_names_the_same_variables() -> None:
-    table = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    table = set(re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, re.MULTILINE))
     example = set(re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert example == table
 
