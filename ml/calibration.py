@@ -159,8 +159,11 @@ def _rows(logits: Logits, rows: Ints) -> Logits:
 def choice_probabilities(schema: Schema, logits: Logits, calibration: Calibration) -> dict[str, Floats]:
     """Return the probabilities of every `choice` head, shape (n_cases, n_labels); rows sum to 1, and heads agree."""
     heads = [head for head in schema.of_kind(Kind.CHOICE) if head.key in logits]
-    evidence = {head.key: calibration[head.key].log_probabilities(_matrix(logits, head), head.keys) for head in heads}
-    return tree.marginals(schema, evidence)
+    return tree.marginals(schema, {head.key: _evidence(head, logits, calibration[head.key]) for head in heads})
+
+
+def _evidence(head: Head, logits: Logits, learnt: HeadCalibration) -> Floats:
+    return learnt.log_probabilities(_matrix(logits, head), head.keys)
 
 
 def _matrix(logits: Logits, head: Head) -> Floats:
@@ -289,7 +292,7 @@ def _fit_choice(
     family = {other.key: other for other in tree.family(schema, head) if other.key in logits}
     rows = {key: [row for row, labels in enumerate(truth) if key in labels] for key in family}
     columns = {key: [family[key].keys.index(str(truth[row][key])) for row in rows[key]] for key in family}
-    scores = {key: logits[key] for key in family}
+    evidence = {key: _evidence(family[key], logits, found[key]) for key in family}
     counts = Counter(labels.get(head.key) for labels in learnt_from if isinstance(labels.get(head.key), str))
     common = np.log([counts[key] + 1.0 for key in head.keys])
     common -= common.mean()
@@ -299,7 +302,8 @@ def _fit_choice(
         return replace(found[head.key], temperature=temperature, shifts=shifts)
 
     def loss(share: float, temperature: float) -> float:
-        probs = choice_probabilities(schema, scores, {**found, head.key: leaning(share, temperature)})
+        evidence[head.key] = _evidence(head, logits, leaning(share, temperature))
+        probs = tree.marginals(schema, evidence)
         return -sum(float(np.log(probs[key][rows[key], columns[key]] + TINY**2).sum()) for key in family)
 
     shares = LEANINGS if counts else LEANINGS[:1]

@@ -69,9 +69,9 @@ class HeadCalibration:
 
 def log_softmax(scores: Floats) -> Floats:
     """Return the logarithm of the softmax over the last axis, without overflow."""
-    shifted = scores - scores.max(axis=-1, keepdims=True)
-    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
+    shifted: Floats = scores - scores.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
 
 
 def sigmoid(scores: Floats) -> Floats:
@@ -145,7 +145,7 @@ def coolest(loss: Callable[[float], float]) -> float:
     from scipy.optimize import minimize_scalar  # noqa: PLC0415 - servers do not fit
 
     bounds = (-np.log(HOTTEST), np.log(HOTTEST))
-    found = minimize_scalar(lambda power: loss(np.exp(power)), bounds=bounds, method="bounded", options={"xatol": 1e-5})
+    found = minimize_scalar(lambda power: loss(np.exp(power)), bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 
 

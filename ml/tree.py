@@ -71,6 +71,15 @@ def _parents(schema: Schema, head: Head) -> list[int]:
 
 
 def _sum_under(log_probs: Floats, parents: list[int], count: int) -> Floats:
-    """Add up probabilities under each parent: (n_cases, n_labels) to (n_cases, count), in logarithms."""
-    children = [np.flatnonzero(np.array(parents) == parent) for parent in range(count)]
-    return np.stack([np.logaddexp.reduce(log_probs[:, under], axis=1) for under in children], axis=1)
+    """Add up probabilities under each parent: (n_cases, n_labels) to (n_cases, count), in logarithms.
+
+    Each parent has a label under it at least.
+    """
+    order = np.argsort(parents, kind="stable")
+    above = np.array(parents)[order]
+    begins = np.searchsorted(above, np.arange(count))
+    together = log_probs[:, order]
+    highest = np.maximum.reduceat(together, begins, axis=1)
+    sums = np.add.reduceat(np.exp(together - highest[:, above]), begins, axis=1)
+    result: Floats = highest + np.log(sums)
+    return result

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml import calibration, scales
+from ml import calibration, scales, tree
 from ml.calibration import HeadCalibration
 from ml.scales import FEWEST_ROWS
 from ml.types import Labels, Prediction
@@ -67,6 +67,14 @@ def test_the_tree_of_two_heads_is_the_product_of_both_summed_over_the_rest() -> 
     found = calibration.choice_probabilities(SCHEMA, {"place": place, "thing": thing}, PLAIN)
     np.testing.assert_allclose(found["thing"], [joint])
     np.testing.assert_allclose(found["place"], [[joint[:2].sum(), joint[2:].sum()]])
+
+
+def test_labels_are_summed_under_their_parents_in_whatever_order_and_however_faint() -> None:
+    log_probs = np.random.default_rng(0).normal(size=(5, 6)) * 900.0
+    parents = [2, 0, 1, 0, 2, 0]
+    under = [[at for at in range(6) if parents[at] == parent] for parent in range(3)]
+    expected = [[np.logaddexp.reduce(row[places]) for places in under] for row in log_probs]
+    np.testing.assert_allclose(tree._sum_under(log_probs, parents, 3), expected)
 
 
 def test_a_head_that_stands_alone_is_a_softmax_of_its_tempered_scores() -> None:
