@@ -41,21 +41,24 @@ def choose(means: Tensor, likeness: Tensor, target: Target, is_out: Tensor, conf
     costs = torch.tensor(PENALTIES).repeat_interleave(folds)
     weights = target.weights(~outs, balance=config.balance, heaviest=config.heaviest)
     rows = torch.arange(means.shape[0])
-    matrix = torch.zeros(len(outs), means.shape[1], target.n_outputs, requires_grad=True)
+    matrix = torch.zeros(means.shape[1], len(outs), target.n_outputs, requires_grad=True)
     bias = torch.zeros(len(outs), 1, target.n_outputs, requires_grad=True)
     trust = torch.ones(len(outs), 1, 1, requires_grad=True)
-    optimiser = torch.optim.Adam([matrix, bias, trust], lr=RATE)
+    optimiser = torch.optim.Adam([matrix, bias, trust], lr=RATE, fused=True)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, STEPS)
+
+    def losses() -> Tensor:
+        learnt = (means @ matrix.flatten(1)).view(len(means), *matrix.shape[1:]).transpose(0, 1)  # (P F, n, C)
+        return target.losses(learnt + bias + trust * likeness, rows)
+
     for _ in range(STEPS):
         optimiser.zero_grad()
-        losses = target.losses(means @ matrix + bias + trust * likeness, rows) * weights
-        loss = (losses.sum(dim=1) / weights.sum(dim=1)).sum() + (costs * matrix.square().sum(dim=(1, 2))).sum()
+        lost = (losses() * weights).sum(dim=1) / weights.sum(dim=1)
+        loss = lost.sum() + (costs * matrix.square().sum(dim=(0, 2))).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         falling.step()
     with torch.no_grad():
         counted = (outs & target.rows).float()
-        held_out = (target.losses(means @ matrix + bias + trust * likeness, rows) * counted).sum(dim=1) / counted.sum(
-            dim=1
-        )
+        held_out = (losses() * counted).sum(dim=1) / counted.sum(dim=1)
     return PENALTIES[int(held_out.view(len(PENALTIES), folds).mean(dim=1).argmin())]
