@@ -56,10 +56,17 @@ class Cases:
         is_real = torch.arange(phrases.shape[1])[None] < lengths[:, None]
         return phrases, is_real, {key: values[rows] for key, values in self.likeness.items()}
 
-    def word_batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return words (B, N, W) and shapes (B, N, S) of some rows."""
-        words = pad_sequence([self.words[row] for row in rows], batch_first=True)
-        return words, pad_sequence([self.shapes[row] for row in rows], batch_first=True)
+    def tags(self, network: CaseModel, rows: Sequence[int]) -> dict[str, list[Tensor]]:
+        """Score the words of some rows: one (N, 1 + 2 C) of each for each head of spans, float32.
+
+        The texts are laid end to end, so that nothing is computed on padding. Between each two there is one word that
+        is none, and so no word's neighbour is that of another text.
+        """
+        words, shapes = (_end_to_end([kept[row] for row in rows]) for kept in (self.words, self.shapes))
+        lengths = [len(self.words[row]) + 1 for row in rows]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
+            found = network.tag(words, shapes)
+        return {key: [part[:-1] for part in scores[0].float().split(lengths)] for key, scores in found.items()}
 
 
 def encode(
@@ -92,8 +99,8 @@ def encode(
         for at, row in enumerate(batch.rows):
             cases.phrases[row] = found[at][is_real[at]].to(fastest_dtype())
             if row in tagged:
-                cases.words[row] = batch.tokens[at][torch.from_numpy(cut[row].firsts)]
-                cases.shapes[row] = torch.from_numpy(spans.shapes(texts[row], cut[row].words))
+                cases.words[row] = batch.tokens[at][torch.from_numpy(cut[row].firsts)].to(fastest_dtype())
+                cases.shapes[row] = torch.from_numpy(spans.shapes(texts[row], cut[row].words)).to(fastest_dtype())
         done += len(batch.rows)
         tell(Progress("encode", done, len(texts)))
     if is_new:
@@ -129,7 +136,7 @@ def fit(
     taggers = [*network.taggers.parameters()]
     heads = [value for name, value in network.named_parameters() if not name.startswith("taggers.")]
     groups: list[dict[str, Any]] = [{"params": heads}, {"params": taggers, "lr": config.span_learning_rate}]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=True)
     steps = sum(1 for _ in _batches(len(cases.phrases), pooled, tagged, learns, config))
     rates = schedule(optimiser, config.epochs * steps, config.warm_up)
     begun = held_out.measure(0, *_scored(network, cases, tagged, held_out))
@@ -232,14 +239,15 @@ def _tagging_loss(
 ) -> Tensor:
     network.taggers.train()
     chosen = rows.tolist()
-    scores = _tags(network, *cases.word_batch(chosen))
-    losses = [target.loss(scores[target.head.key], chosen, learns) for target in tagged]
+    tags = cases.tags(network, chosen)
+    losses = [target.loss(pad_sequence(tags[target.head.key], batch_first=True), chosen, learns) for target in tagged]
     return torch.stack(losses).sum()
 
 
-def _tags(network: CaseModel, words: Tensor, shapes: Tensor) -> dict[str, Tensor]:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
-        return {key: scores.float() for key, scores in network.tag(words, shapes).items()}
+def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
+    """Lay tensors (N, S) end to end, each with a row of zeros after it: (1, sum of N + 1, S)."""
+    gap = parts[0].new_zeros(1, parts[0].shape[1])
+    return torch.cat([one for part in parts for one in (part, gap)])[None]
 
 
 def _scored(
@@ -257,8 +265,8 @@ def _scored(
             wanted = held_out.tagged_rows(target)
             for start in range(0, len(wanted), TEXTS_TO_SCORE):
                 rows = wanted[start : start + TEXTS_TO_SCORE]
-                scores = _tags(network, *cases.word_batch(rows))[target.head.key].numpy()
-                tags[target.head.key] |= {row: scores[at, : len(cases.words[row])] for at, row in enumerate(rows)}
+                scores = cases.tags(network, rows)[target.head.key]
+                tags[target.head.key] |= {row: one.numpy() for row, one in zip(rows, scores, strict=True)}
     return {key: torch.cat([part[key] for part in parts], dim=1) for key in network.pooled_keys}, tags
 
 

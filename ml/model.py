@@ -100,7 +100,7 @@ class SpanHead(nn.Module):
     def forward(self, words: Tensor, shapes: Tensor) -> Tensor:
         """Score the tags of `ml.spans`: words (B, N, W), shapes (B, N, S) to (B, N, 1 + 2 C)."""
         is_word = shapes.amax(dim=2, keepdim=True) > 0  # Every word has a shape; where a text has ended there is none
-        known = torch.cat([words * is_word, shapes], dim=2)
+        known = torch.cat([words * is_word, shapes.to(words.dtype)], dim=2)
         before, own, after = self.around(known).chunk(3, dim=2)
         nothing = torch.zeros_like(own[:, :1])
         hidden = own + torch.cat([nothing, before[:, :-1]], dim=1) + torch.cat([after[:, 1:], nothing], dim=1)
@@ -164,17 +164,18 @@ class CaseModel(nn.Module):
         if not self.pooled_keys:
             return {}, {}
         queries = torch.stack([self.head(key).query for key in self.pooled_keys])  # (H heads, K, W)
-        looks = torch.einsum("bvw,hkw->hkbv", phrases, queries.to(phrases.dtype)).float()
-        attention = looks.masked_fill(~is_real, -torch.inf).softmax(dim=-1)  # (H, K, B, V)
-        pooled = torch.einsum("hkbv,bvw->hkbw", attention.to(phrases.dtype), phrases).float()
-        pooled = (pooled - self.centre) / self.spread
-        scores = {key: self.head(key)(pooled[at], likeness[key]) for at, key in enumerate(self.pooled_keys)}
-        return scores, {key: attention[at] for at, key in enumerate(self.pooled_keys)}
+        looks = queries.flatten(0, 1).to(phrases.dtype) @ phrases.transpose(1, 2)  # (B, H K, V)
+        attention = looks.float().masked_fill(~is_real[:, None], -torch.inf).softmax(dim=-1)
+        pooled = ((attention.to(phrases.dtype) @ phrases).float() - self.centre) / self.spread  # (B, H K, W)
+        parts = zip(*(found.transpose(0, 1).split(queries.shape[1]) for found in (pooled, attention)), strict=True)
+        found = dict(zip(self.pooled_keys, parts, strict=True))
+        scores = {key: self.head(key)(one, likeness[key]) for key, (one, _) in found.items()}
+        return scores, {key: looked for key, (_, looked) in found.items()}
 
     def tag(self, words: Tensor, shapes: Tensor) -> dict[str, Tensor]:
         """Tag words: (B, N, W) and (B, N, S) to (B, N, 1 + 2 C) for each head of spans."""
         found = zip(self.tagged_keys, self.taggers, strict=True)
-        return {key: tagger(words.float(), shapes) for key, tagger in found}
+        return {key: tagger(words, shapes) for key, tagger in found}
 
     def forward(
         self, tokens: Tensor, mask: Tensor, firsts: Tensor | None = None, shapes: Tensor | None = None
@@ -247,8 +248,8 @@ def phrases_of(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def words_of(tokens: Tensor, firsts: Tensor) -> Tensor:
-    """Return the vector of each word, that of its first piece: (B, T, W) and (B, N) to (B, N, W)."""
-    return tokens.gather(1, firsts[:, :, None].expand(-1, -1, tokens.shape[2]))
+    """Return the vector of each word, that of its first piece: (B, T, W) and (B, N) to (B, N, W), float32."""
+    return tokens.gather(1, firsts[:, :, None].expand(-1, -1, tokens.shape[2])).float()
 
 
 def word_inputs(texts: Sequence[str], cut: Sequence[Pieces]) -> tuple[Tensor, Tensor]:

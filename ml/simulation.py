@@ -248,10 +248,9 @@ class _Bench:
                 scores, _ = network.answer(*cases.batch(torch.tensor(part)))
                 for key, values in scores.items():
                     found[key].append(values[0].double().numpy())
-                tags = network.tag(*cases.word_batch(part)) if network.tagged_keys else {}
+                tags = cases.tags(network, part) if network.tagged_keys else {}
                 for key, words in tags.items():
-                    lengths = [len(cases.words[row]) for row in part]
-                    found[key] += [one[:n].double().numpy() for one, n in zip(words, lengths, strict=True)]
+                    found[key] += [one.double().numpy() for one in words]
         return {key: values if key in network.tagged_keys else np.concatenate(values) for key, values in found.items()}
 
 

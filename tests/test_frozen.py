@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ml import frozen, held_out, model, targets
-from ml.encoder import Encoder
+from ml.encoder import Encoder, fastest_dtype
 from ml.frozen import Cases
 from ml.held_out import HeldOut
 from ml.model import CaseModel
@@ -54,7 +54,7 @@ def test_what_is_kept_of_a_text_is_what_the_model_makes_of_it(tiny_encoder: Enco
             torch.testing.assert_close(values, expected.pooled[key], atol=0.05, rtol=0.05)
         for at, row in enumerate(batch.rows):
             words = model.words_of(batch.tokens, firsts)[at, : len(cases.words[row])]
-            assert torch.equal(cases.words[row], words)
+            assert torch.equal(cases.words[row], words.to(fastest_dtype()))
             assert torch.equal(cases.shapes[row], shapes[at, : len(words)])
 
 
@@ -83,9 +83,21 @@ def test_the_weights_that_are_left_are_those_of_the_best_epoch(tiny_encoder: Enc
     scores, _ = network.answer(*cases.batch(torch.arange(64)))
     for key, values in scores.items():
         torch.testing.assert_close(values, found.logits[key])
-    tags = network.tag(*cases.word_batch([*found.tags["names"]]))["names"]
+    tags = cases.tags(network, [*found.tags["names"]])["names"]
     for values, kept in zip(tags, found.tags["names"].values(), strict=True):  # Learnt in bfloat16 where that is fast
-        torch.testing.assert_close(values[: len(kept)], torch.from_numpy(kept), rtol=0.05, atol=0.05 * kept.std())
+        torch.testing.assert_close(values, torch.from_numpy(kept), rtol=0.05, atol=0.05 * kept.std())
+
+
+def test_the_words_of_a_text_do_not_look_at_those_of_the_text_beside_it(tiny_encoder: Encoder) -> None:
+    network, cases, _ = ready(tiny_encoder, tiny.cases(6), keys=["names"])
+    network.eval()
+    with torch.no_grad():
+        together = cases.tags(network, [4, 0, 2])["names"]
+        alone = [cases.tags(network, [row])["names"][0] for row in (4, 0, 2)]
+        as_served = [network.tag(cases.words[row][None].float(), cases.shapes[row][None].float()) for row in (4, 0, 2)]
+    for one, other, served in zip(together, alone, as_served, strict=True):
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, served["names"][0], rtol=0.05, atol=0.05)
 
 
 def test_a_copy_learns_nothing_from_the_rows_that_it_leaves_out(tiny_encoder: Encoder) -> None:
