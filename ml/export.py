@@ -40,13 +40,19 @@ LARGEST_CHANGE = 0.02  # Mean absolute difference of a head's probabilities
 
 
 def save(
-    trained: TrainedModel, folder: str | Path, *, data_hash: str = "", progress: OnProgress = ignore
+    trained: TrainedModel,
+    folder: str | Path,
+    *,
+    data_hash: str = "",
+    exports: Path | None = None,
+    progress: OnProgress = ignore,
 ) -> dict[str, Any]:
     """Write a model folder at once: it is complete, or it is not there.
 
     Args:
         folder: a path that does not exist yet.
         data_hash: what `registry.hash_of` returned for the examples, so that a model can be traced to its data.
+        exports: folder that keeps exported encoders.
 
     Returns:
         The manifest.
@@ -71,7 +77,7 @@ def save(
         report: dict[str, Any] = {"n": len(compared)}
         for step, precision in enumerate((INT8, FLOAT32)):
             progress(Progress("export", step, 2))
-            ready = trained.served if precision == INT8 else served.export(encoder, FLOAT32)
+            ready = trained.served if precision == INT8 else served.export(encoder, FLOAT32, exports=exports)
             answered = predict(trained, texts, encoder=ready)
             found = compare(trained.schema, compared, expected, answered)
             report |= {"precision": precision, precision: found}

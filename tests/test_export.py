@@ -64,9 +64,11 @@ def test_int8_is_served_where_it_is_close_and_the_manifest_says_how_close(tiny_f
 def test_float32_is_served_where_int8_costs_too_much(
     tiny_model: TrainedModel, tiny_folder: Path, tmp_path: Path, exact: None
 ) -> None:
-    manifest = export.save(tiny_model, tmp_path / "model")
+    manifest = export.save(tiny_model, tmp_path / "model", exports=tmp_path / "exports")
     assert manifest == registry.checked_manifest(tmp_path / "model")
     assert manifest["export"]["precision"] == "float32"
+    [kept] = (tmp_path / "exports").iterdir()
+    assert kept.read_bytes() == (tmp_path / "model" / "encoder.onnx").read_bytes()
     assert set(manifest["export"]) == {"precision", "n", "int8", "float32"}
     sizes = [(folder / "encoder.onnx").stat().st_size for folder in (tiny_folder, tmp_path / "model")]
     assert sizes[0] < sizes[1]

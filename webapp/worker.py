@@ -271,7 +271,7 @@ def _train(run: Run) -> None:
     test = _examples(snapshot.rows.filter(side=Side.TEST))
     config = TrainConfig(profile=run.profile, seed=run.seed)
     name = f"{run.schema.name}-run-{run.pk}"
-    folder = Path(settings.MODELS_DIR) / name
+    folder, exports = Path(settings.MODELS_DIR) / name, _private("exports")
     with _tracked(run, name, {"data_sha256": snapshot.digest, **config.as_json()}) as tracked:
         tell = tracked.watch(tell)
         trained = training.train(
@@ -280,10 +280,10 @@ def _train(run: Run) -> None:
             config,
             encoder=_encoder(run, snapshot),
             validation=_examples(validation),
-            exports=_private("exports"),
+            exports=exports,
             progress=tell,
         )
-        manifest = export.save(trained, folder, data_hash=snapshot.digest, progress=tell)
+        manifest = export.save(trained, folder, data_hash=snapshot.digest, exports=exports, progress=tell)
         tracked.finish(manifest, folder)
     runs.succeed(
         run,

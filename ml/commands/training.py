@@ -53,7 +53,7 @@ def train(options: argparse.Namespace) -> int:
         trained = training.train(
             rows, schema, config, encoder=reading, teachers=teachers, exports=exports, progress=tell
         )
-        manifest = export.save(trained, options.out, data_hash=digest, progress=tell)
+        manifest = export.save(trained, options.out, data_hash=digest, exports=exports, progress=tell)
         run.finish(manifest, options.out)
     sys.stderr.write("\n")
     if run.failure:
