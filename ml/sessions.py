@@ -25,6 +25,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Encode: TypeAlias = Callable[[Ints, Ints], Floats]  # Word piece ids (N, T) and mask (N, T) to vectors (N, T, W)
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # The first is there where onnxruntime-gpu is installed
+SPIN = "20"  # Microseconds for which a thread without work looks for more before it sleeps
 UNWANTED = ["SkipLayerNormFusion", "EmbedLayerNormFusion"]  # One kernel for sum and norm is five times as slow as two
 
 
@@ -37,6 +38,8 @@ def load(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.enable_mem_pattern = False  # Texts differ in length, so that no plan of memory would serve twice
+    # Threads that wait for longer keep a busy machine from its other work, and wait for what they keep from running
+    options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN)
     known = onnxruntime.get_available_providers()
     try:
         return onnxruntime.InferenceSession(

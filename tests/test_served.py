@@ -75,6 +75,13 @@ def test_a_text_gets_the_same_vectors_whatever_stands_beside_it(tiny_encoder: En
         assert torch.equal(batch.tokens[0][batch.mask[0]], one)
 
 
+def test_a_thread_without_work_sleeps_soon(tiny_encoder: Encoder, tiny_exports: Path) -> None:
+    path = served.path_of(served.export(tiny_encoder, FLOAT32, exports=tiny_exports))
+    session = sessions.load(path, threads=2)
+    found = session.get_session_options().get_session_config_entry("session.intra_op.spin_duration_us")
+    assert int(found) < 1000
+
+
 def test_an_encoder_is_exported_once_and_a_tuned_one_is_not_kept(tiny_encoder: Encoder, tmp_path: Path) -> None:
     for _ in range(2):
         served.export(tiny_encoder, INT8, exports=tmp_path)
