@@ -66,7 +66,7 @@ class Cases:
         lengths = [len(self.words[row]) + 1 for row in rows]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fastest_dtype() == torch.bfloat16):
             found = network.tag(words, shapes)
-        return {key: [part[:-1] for part in scores[0].float().split(lengths)] for key, scores in found.items()}
+        return {key: [part[:-1] for part in torch.split(scores[0].float(), lengths)] for key, scores in found.items()}
 
 
 def encode(

@@ -167,7 +167,9 @@ class CaseModel(nn.Module):
         looks = queries.flatten(0, 1).to(phrases.dtype) @ phrases.transpose(1, 2)  # (B, H K, V)
         attention = looks.float().masked_fill(~is_real[:, None], -torch.inf).softmax(dim=-1)
         pooled = ((attention.to(phrases.dtype) @ phrases).float() - self.centre) / self.spread  # (B, H K, W)
-        parts = zip(*(found.transpose(0, 1).split(queries.shape[1]) for found in (pooled, attention)), strict=True)
+        parts = zip(
+            *(torch.split(found.transpose(0, 1), queries.shape[1]) for found in (pooled, attention)), strict=True
+        )
         found = dict(zip(self.pooled_keys, parts, strict=True))
         scores = {key: self.head(key)(one, likeness[key]) for key, (one, _) in found.items()}
         return scores, {key: looked for key, (_, looked) in found.items()}
