@@ -85,8 +85,9 @@ class Supervisor:
         Raises:
             EngineError: it ended, or took too long; the message shows the end of its log.
         """
+        begun = time.monotonic()  # It may have been started long ago, and be busy just now
         while not self._is_ready(program):
-            if time.monotonic() - self._started[program.name] > program.ready_seconds:
+            if time.monotonic() - begun > program.ready_seconds:
                 problem = f"{program.title} was not ready after {program.ready_seconds:.0f} s"
                 raise EngineError(_failure(problem, program.log(self._folders)))
             time.sleep(POLL_SECONDS)
