@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
 
-import krippendorff
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score
 
 from ml import metrics
 from ml.disagreement import equal, masi, overlapping
@@ -23,10 +21,11 @@ from ml.schema import Head, Kind
 from ml.types import Answer
 
 DRAWS = 1000  # Of the cases, for an interval
+AT_ONCE = 2_000_000  # Cases of all draws that are held in memory together
 
 Floats: TypeAlias = NDArray[np.float64]
-Ints: TypeAlias = NDArray[np.int64]
 Answers: TypeAlias = Mapping[str, Answer]  # Of one case, by annotator
+Measure: TypeAlias = Callable[[Floats], Floats]  # Of how often each case counts, (n_draws, n_cases); NaN: undefined
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,33 @@ def of_head(head: Head, cases: Sequence[Answers], rng: np.random.Generator) -> d
             marks = [_by_criterion(case) for case in held]
             every = sorted({key for case in marks for key in case})
             each = {f"alpha {key}": alpha([case.get(key, []) for case in marks], rng) for key in every}
-            return {"alpha": _alpha_of_parts([list(case.values()) for case in marks], rng), **each}
+            return {"alpha": _alpha([list(case.values()) for case in marks], rng), **each}
+        case Kind.SPANS:
+            return {"exact_f1": span_f1(held, rng), "partial_f1": span_f1(held, rng, is_partial=True)}
+
+
+def of_pair(head: Head, cases: Sequence[tuple[Answer, Answer]], rng: np.random.Generator) -> dict[str, Agreement]:
+    """Measure how far two people agree on one head.
+
+    Args:
+        head: of any kind.
+        cases: what the one and the other answered to each case that both answered.
+        rng: draws for the intervals.
+
+    Returns:
+        By name: "kappa" for `choice`, and for `rubric` over all criteria; "alpha" for `choices`, over sets that may
+        agree in part; "exact_f1" and "partial_f1" for `spans`.
+    """
+    held = [(metrics.items(one), metrics.items(other)) for one, other in cases]
+    match head.kind:
+        case Kind.CHOICE:
+            return {"kappa": kappa([one for one, _ in held], [other for _, other in held], rng)}
+        case Kind.CHOICES:
+            return {"alpha": alpha(held, rng, distance=masi)}
+        case Kind.RUBRIC:
+            marks = [(dict(one), dict(other)) for one, other in held]
+            parts = [[(one[key], other[key]) for key in sorted(one.keys() & other.keys())] for one, other in marks]
+            return {"kappa": _kappa([case for case in parts if case], rng)}
         case Kind.SPANS:
             return {"exact_f1": span_f1(held, rng), "partial_f1": span_f1(held, rng, is_partial=True)}
 
@@ -78,15 +103,7 @@ def kappa(first: Sequence[Hashable], second: Sequence[Hashable], rng: np.random.
 
     Source: Cohen (1960), A Coefficient of Agreement for Nominal Scales.
     """
-    codes = {answer: at for at, answer in enumerate(dict.fromkeys([*first, *second]))}
-    pairs = np.array([(codes[one], codes[other]) for one, other in zip(first, second, strict=True)], dtype=np.int64)
-
-    def measure(rows: Ints) -> float | None:
-        drawn = pairs[rows]
-        is_one = bool((drawn == drawn[0, 0]).all())  # Then chance alone agrees as well
-        return None if is_one else float(cohen_kappa_score(drawn[:, 0], drawn[:, 1]))
-
-    return _with_interval(len(pairs), measure, rng)
+    return _kappa([[pair] for pair in zip(first, second, strict=True)], rng)
 
 
 def alpha(
@@ -106,11 +123,7 @@ def alpha(
 
     Source: Krippendorff (2011), Computing Krippendorff's Alpha-Reliability.
     """
-    paired = [case for case in cases if len(case) > 1]
-    values = list(order or dict.fromkeys(answer for case in paired for answer in case))
-    counts = _counts(paired, values)
-    level = "ordinal" if order else "nominal" if distance is None else _metric(values, distance)
-    return _with_interval(len(paired), lambda rows: _alpha(counts[rows], level), rng)
+    return _alpha([[case] for case in cases], rng, order=order, distance=distance)
 
 
 def span_f1(
@@ -128,63 +141,103 @@ def span_f1(
     paired = [case for case in cases if len(case) > 1]
     count = overlapping if is_partial else equal
     sums = [[(count(a, b), len(a) + len(b)) for a, b in combinations(case, 2)] for case in paired]
-    found = np.array([np.sum(pairs, axis=0) for pairs in sums], dtype=np.int64).reshape(-1, 2)
-
-    def measure(rows: Ints) -> float | None:
-        hits, total = found[rows].sum(axis=0)
-        return float(hits / total) if total else None
-
-    return _with_interval(len(paired), measure, rng)
+    found = np.array([np.sum(pairs, axis=0) for pairs in sums], dtype=np.float64).reshape(-1, 2)
+    return _with_interval(len(paired), lambda times: _ratio(times @ found[:, 0], times @ found[:, 1]), rng)
 
 
-def _with_interval(n: int, measure: Callable[[Ints], float | None], rng: np.random.Generator | None) -> Agreement:
-    """Measure all of n cases, and draws of them; a draw on which the measure is undefined does not count."""
-    value = measure(np.arange(n)) if n else None
-    if value is None or rng is None:
-        return Agreement(n, value, None)
-    drawn = [found for _ in range(DRAWS) if (found := measure(rng.integers(n, size=n))) is not None]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Agreement(n, value, (float(low), float(high)))
+def _kappa(cases: Sequence[Sequence[tuple[Hashable, Hashable]]], rng: np.random.Generator | None) -> Agreement:
+    """Return kappa over the parts of cases, each with what the one and the other answered; intervals draw cases."""
+    values = list(dict.fromkeys(answer for case in cases for pair in case for answer in pair))
+    one, other = (_counts([[pair[side] for pair in case] for case in cases], values) for side in (0, 1))
+    same = np.array([sum(first == second for first, second in case) for case in cases], dtype=np.float64)
+
+    def measure(times: Floats) -> Floats:
+        firsts, seconds = times @ one, times @ other  # (n_draws, n_answers)
+        total = firsts.sum(axis=1)
+        chance = (firsts * seconds).sum(axis=1) / total**2
+        return _ratio(times @ same / total - chance, 1 - chance)  # Where all are alike, chance alone agrees as well
+
+    return _with_interval(len(cases), measure, rng)
 
 
-def _alpha(counts: Ints, level: Any) -> float | None:
-    """Return alpha from how often each answer was given to each case, (n_cases, n_answers), twice or more each."""
-    if (counts.sum(axis=0) > 0).sum() < 2:
-        return None
-    return float(krippendorff.alpha(value_counts=counts, level_of_measurement=level))
-
-
-def _alpha_of_parts(cases: Sequence[Sequence[Sequence[Hashable]]], rng: np.random.Generator) -> Agreement:
+def _alpha(
+    cases: Sequence[Sequence[Sequence[Hashable]]],
+    rng: np.random.Generator,
+    *,
+    order: Sequence[Hashable] | None = None,
+    distance: Callable[[Any, Any], float] | None = None,
+) -> Agreement:
     """Return alpha over the parts of cases, each answered by itself; intervals draw whole cases."""
     paired = [[part for part in case if len(part) > 1] for case in cases]
     kept = [case for case in paired if case]
-    counts = _counts([part for case in kept for part in case], [True, False, None])
-    ends = np.cumsum([len(case) for case in kept])
-    ranges = [np.arange(end - len(case), end) for case, end in zip(kept, ends, strict=True)]
-    return _with_interval(
-        len(kept), lambda rows: _alpha(counts[np.concatenate([ranges[row] for row in rows])], "nominal"), rng
-    )
+    if not kept:
+        return Agreement(0, None, None)
+    values = list(order or dict.fromkeys(answer for case in kept for part in case for answer in part))
+    counts = _counts([part for case in kept for part in case], values)  # (n_parts, n_answers)
+    others = counts.sum(axis=1) - 1  # With how many answers each of a part is compared
+    begins = np.cumsum([0, *(len(case) for case in kept[:-1])])
+    totals = np.add.reduceat(counts, begins)  # (n_cases, n_answers)
+    if order is None:
+        table = _table(values, distance)
+        apart = np.add.reduceat(((counts @ table) * counts).sum(axis=1) / others, begins)
+    else:
+        pairs = (counts[:, :, None] * counts[:, None, :]).reshape(len(counts), -1)
+        together = np.add.reduceat(pairs / others[:, None], begins)  # (n_cases, n_answers * n_answers)
+
+    def measure(times: Floats) -> Floats:
+        drawn = times @ totals  # (n_draws, n_answers)
+        n = drawn.sum(axis=1)
+        if order is None:
+            observed, expected = times @ apart, ((drawn @ table) * drawn).sum(axis=1)
+        else:  # As far apart as there are answers between the two, half of each among them
+            middles = drawn.cumsum(axis=1) - drawn / 2
+            steps = (middles[:, :, None] - middles[:, None, :]) ** 2
+            observed = ((times @ together) * steps.reshape(len(steps), -1)).sum(axis=1)
+            expected = np.einsum("di,dij,dj->d", drawn, steps, drawn)
+        return 1 - _ratio(observed * (n - 1), expected)
+
+    return _with_interval(len(kept), measure, rng)
 
 
-def _counts(cases: Sequence[Sequence[Hashable]], values: Sequence[Hashable]) -> Ints:
+def _with_interval(n: int, measure: Measure, rng: np.random.Generator | None) -> Agreement:
+    """Measure all of n cases, and draws of them; a draw on which the measure is undefined does not count."""
+    value = float(measure(np.ones((1, n)))[0]) if n else np.nan
+    if np.isnan(value):
+        return Agreement(n, None, None)
+    if rng is None:
+        return Agreement(n, value, None)
+    step = max(1, AT_ONCE // n)
+    drawn = np.concatenate([measure(_draws(n, min(step, DRAWS - at), rng)) for at in range(0, DRAWS, step)])
+    low, high = np.quantile(drawn[~np.isnan(drawn)], [0.025, 0.975])
+    return Agreement(n, value, (float(low), float(high)))
+
+
+def _draws(n: int, times: int, rng: np.random.Generator) -> Floats:
+    """Draw n of n cases so many times and count how often each came, (times, n)."""
+    places = rng.integers(n, size=(times, n)) + n * np.arange(times)[:, None]
+    return np.bincount(places.ravel(), minlength=times * n).reshape(times, n).astype(np.float64)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Divide, and tell by NaN where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole != 0)
+
+
+def _counts(cases: Sequence[Sequence[Hashable]], values: Sequence[Hashable]) -> Floats:
     """Count how often each answer was given to each case, (n_cases, n_answers)."""
     places = {value: at for at, value in enumerate(values)}
-    found = np.zeros((len(cases), len(values)), dtype=np.int64)
+    found = np.zeros((len(cases), len(values)))
     for row, case in enumerate(cases):
         for answer in case:
             found[row, places[answer]] += 1
     return found
 
 
-def _metric(values: Sequence[Any], distance: Callable[[Any, Any], float]) -> Callable[..., Floats]:
-    """Return a distance as the library takes it: between the places of answers."""
-    table = np.array([[distance(one, other) for other in values] for one in values])
-
-    def between(_: Any, __: Any, i1: Ints, i2: Ints, **___: Any) -> Floats:
-        found: Floats = table[i1, i2]
-        return found
-
-    return between
+def _table(values: Sequence[Any], distance: Callable[[Any, Any], float] | None) -> Floats:
+    """Return how far every two answers are apart, (n_answers, n_answers); without a distance, 1 if they differ."""
+    if distance is None:
+        return 1 - np.eye(len(values))
+    return np.array([[distance(one, other) for other in values] for one in values])
 
 
 def _by_criterion(case: Sequence[frozenset[Any]]) -> dict[str, list[bool | None]]:

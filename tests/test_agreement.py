@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import krippendorff
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
@@ -159,3 +160,38 @@ def test_a_rubric_is_compared_criterion_by_criterion() -> None:
     # Half of 40 pairs differ; of 80 marks 40 are yes, 20 no and 20 not applicable
     assert found["alpha"].value == pytest.approx(1 - 0.5 / (2 * (40 * 20 + 40 * 20 + 20 * 20) / (80 * 79)))
     assert found["alpha"].n == 20
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["nominal", "ordinal"])
+def test_alpha_and_its_interval_are_those_of_the_reference(ordered: bool) -> None:
+    head = level(*"1234", ordered=ordered)
+    truth = rng().integers(4, size=60)
+    wrong = rng().random((60, 3)) < 0.3
+    said = np.where(wrong, rng().integers(4, size=(60, 3)), truth[:, None])
+    cases = [{str(who): str(one + 1) for who, one in enumerate(case)} for case in said]
+    found = agreement.of_head(head, cases, rng())["alpha"]
+    measure = "ordinal" if ordered else "nominal"
+    assert found.value == pytest.approx(krippendorff.alpha(said.T, level_of_measurement=measure))
+    places = rng().integers(60, size=(1000, 60))
+    drawn = [krippendorff.alpha(said[place].T, level_of_measurement=measure) for place in places]
+    assert found.interval == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+
+
+def test_two_people_agree_beyond_chance_over_all_criteria_of_a_rubric() -> None:
+    group = Group("hold", "Hold", (Criterion("asks", "Asks", ""), Criterion("thanks", "Thanks", "")))
+    head = Head("manner", "Manner", Kind.RUBRIC, "", groups=(group,))
+    same = {"hold": {"asks": True, "thanks": None}}
+    cases = [(same, same), (same, {"hold": {"asks": False}}), ({"hold": {"thanks": None}}, {"hold": {"asks": True}})]
+    found = agreement.of_pair(head, cases, rng())["kappa"]
+    # Both answered three criteria in two cases: yes yes, na na, yes no
+    assert (found.n, found.value) == (2, pytest.approx((2 / 3 - (2 / 3 * 1 / 3 + 1 / 3 * 1 / 3)) / (1 - 1 / 3)))
+
+
+def test_two_people_are_compared_by_what_fits_the_head() -> None:
+    moods = Head("moods", "Moods", Kind.CHOICES, "", tuple(Label(key, key, key) for key in ("calm", "loud")))
+    tags = agreement.of_pair(moods, [(["calm"], ["calm"]), (["loud"], ["calm", "loud"])] * 9, rng())
+    names = agreement.of_pair(SCHEMA.head("names"), [(spans((0, 4, "NAME")), spans((0, 6, "NAME")))] * 9, rng())
+    choice = agreement.of_pair(level(*"12", ordered=True), [("1", "1"), ("2", "1"), ("2", "2")] * 9, rng())
+    assert (list(tags), tags["alpha"].n, 0 < tags["alpha"].value < 1) == (["alpha"], 18, True)
+    assert {name: one.value for name, one in names.items()} == {"exact_f1": 0.0, "partial_f1": 1.0}
+    assert choice["kappa"].value == pytest.approx((2 / 3 - 4 / 9) / (5 / 9))

@@ -48,6 +48,7 @@ REACH = {
     "alerts": STAFF,
     "alert-bar": STAFF,
     "acknowledge": STAFF,
+    "agreement": STAFF,
     "imports": (M,),
     "import": (M,),
     "confirm-import": (M,),

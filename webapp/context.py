@@ -16,6 +16,7 @@ PLACES = (  # Address name, words, roles
     ("label", "Label", (Role.ANNOTATOR,)),
     ("queue", "Queue", STAFF),
     ("alerts", "Alerts", STAFF),
+    ("agreement", "Agreement", STAFF),
     ("imports", "Imports", (Role.ADMIN,)),
     ("models", "Models", STAFF),
     ("people", "People", (Role.ADMIN,)),

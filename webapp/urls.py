@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from webapp.api import standin, v1
-from webapp.views import alerts, backend, cases, health, home, imports, models, operations, people, queue, webhooks
+from webapp.views import agreement, alerts, backend, cases, health, home, imports, models, operations, people, queue, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -37,6 +37,7 @@ urlpatterns = [
     path("alerts/", alerts.alerts_page, name="alerts"),
     path("alerts/bar/", alerts.bar, name="alert-bar"),
     path("alerts/<int:pk>/acknowledge/", alerts.acknowledge, name="acknowledge"),
+    path("agreement/", agreement.agreement_page, name="agreement"),
     path("imports/", imports.import_list, name="imports"),
     path("imports/<int:pk>/", imports.import_page, name="import"),
     path("imports/<int:pk>/confirm/", imports.confirm, name="confirm-import"),
