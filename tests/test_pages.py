@@ -42,6 +42,7 @@ REACH = {
     "draft": (S,),
     "discard-draft": (S,),
     "undo": (S,),
+    "hide-names": STAFF,
     "send-back": (S,),
     "second-opinion": (S,),
     "escalate": EVERYONE,
@@ -81,6 +82,7 @@ POSTED = {
     "release",
     "draft",
     "discard-draft",
+    "hide-names",
     "undo",
     "send-back",
     "second-opinion",
@@ -119,7 +121,9 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     row = Promotion.objects.create(schema=helpline, version=version, reason="the first")
     numbers |= {"roll-back": version.pk, "promotion": row.pk, "snapshot": snapshots.take(version.schema_version).pk}
     numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
-    numbers |= dict.fromkeys(("draft", "discard-draft", "similar", "send-back", "second-opinion", "escalate"), case.pk)
+    numbers |= dict.fromkeys(
+        ("draft", "discard-draft", "similar", "hide-names", "send-back", "second-opinion", "escalate"), case.pk
+    )
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))
     numbers["acknowledge"] = raised.pk
     LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)

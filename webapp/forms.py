@@ -26,6 +26,7 @@ from webapp.queries.queue import LISTED
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
+TOOK = "took"  # What case.js says when somebody takes the answer of an annotator
 LONGEST_RANGE = 20  # Digits of a start and an end
 LONGEST_NUMBER = 9  # Digits of a number that a column holds
 
@@ -112,7 +113,10 @@ def _value(view: HeadView, form: QueryDict, text: str) -> Any:
         case Kind.SPANS:
             spans = _spans(form.getlist(head.key))
             added = _typed_span(head, form, text, spans)
-            return [*spans, *added] or ([] if view.spans and f"{head.key}.shown" in form else None)
+            # What only others marked, and nobody took, was not answered
+            is_answered = any(span.is_said or span.is_chosen for span in view.spans)
+            is_none = form.get(f"{head.key}.shown") == TOOK or (is_answered and f"{head.key}.shown" in form)
+            return [*spans, *added] or ([] if is_none else None)
         case Kind.RUBRIC:
             return _rubric(head, form)
 

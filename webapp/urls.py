@@ -31,6 +31,7 @@ urlpatterns = [
     path("cases/<int:pk>/draft/discard/", cases.discard_draft, name="discard-draft"),
     path("queue/undo/", cases.undo, name="undo"),
     path("cases/<int:pk>/similar/", cases.similar_cases, name="similar"),
+    path("cases/<int:pk>/hide-names/", cases.hide_names, name="hide-names"),
     path("cases/<int:pk>/send-back/", cases.send_back, name="send-back"),
     path("cases/<int:pk>/second-opinion/", cases.second_opinion, name="second-opinion"),
     path("cases/<int:pk>/escalate/", alerts.escalate, name="escalate"),

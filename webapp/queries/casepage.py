@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +11,13 @@ from ml.schema import Head, Kind, Schema
 from webapp.models import Case, Label, Prediction
 from webapp.queries import history, schemas, transcript, wording
 from webapp.queries.history import Line
+from webapp.queries.sides import HeadSides, Sides
 from webapp.queries.transcript import SpanView, Turn
 
 SHOWN_AT_ONCE = 6  # Candidates of a head before "all labels"
 SHOWN_ALL = 9  # So few are never folded: as many as there are keys
 # Keys of the page that no head may have; see keys.html
-TAKEN = "abnoruwy"
+TAKEN = "abnoruwxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class HeadView:
     looks: bool = False  # Whether it is known which words it looked at
     typed_words: str = ""  # That are to be marked
     typed_label: str = ""
+    sides: HeadSides | None = None  # What several people answered
 
     @property
     def likely(self) -> tuple[Option, ...]:
@@ -95,9 +98,17 @@ class CasePage:
     known: int  # The newest annotation
     shown: Prediction | None
     look: str = ""  # The head whose words are marked
+    sides: Sides | None = None
 
 
-def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "", since: int | None = None) -> CasePage:
+def page(
+    case: Case,
+    *,
+    chosen: dict[str, Any] | None = None,
+    look: str = "",
+    since: int | None = None,
+    sides: Sides | None = None,
+) -> CasePage:
     """Return the page of a case.
 
     Until a person has answered an audited case, its page shows nothing that the model or an import said.
@@ -107,14 +118,19 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "", si
         chosen: answers that a person gave and that are not saved, as the form sent them.
         look: the head whose words are marked; without one, none are before a head is chosen.
         since: the newest annotation that the reader knew of.
+        sides: what several people answered. Where they are hidden, so is all that names people or tells of the model.
     """
     schema = schemas.newest_version(case.schema).parsed
     is_blind = case.is_audit and case.is_open
     labels = {} if is_blind else {label.head: label for label in case.labels.all()}
-    shown = None if is_blind else case.current_prediction
+    is_hidden = sides is not None and sides.is_hidden
+    tells_little = is_blind or is_hidden
+    shown = None if tells_little else case.current_prediction
     said = shown.heads if shown else {}
     is_guess = shown is not None and not shown.version.is_trained
-    flags = wording.told(case.flags.filter(resolved_at=None), blind=is_blind)
+    flags = wording.told(case.flags.filter(resolved_at=None), blind=tells_little)
+    if is_hidden:
+        flags = [flag for flag in flags if "name" not in flag.facts]
     routing = schemas.policy(case.schema).parsed.thresholds
     text = case.stored_text.text
     looks = shown.looks if shown else {}
@@ -122,7 +138,7 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "", si
     views = []
     for head in schema.heads:
         answer = _answer(head, labels.get(head.key), said.get(head.key), chosen)
-        view = _view(head, answer, said.get(head.key), text)
+        view = _view(head, answer, said.get(head.key), text, marked=sides.spans.get(head.key, ()) if sides else ())
         views.append(
             replace(
                 view,
@@ -135,22 +151,24 @@ def page(case: Case, *, chosen: dict[str, Any] | None = None, look: str = "", si
                 is_uncalibrated=not is_guess and _is_uncalibrated(head, said.get(head.key)),
                 is_labelled=head.key in labels,
                 is_required=head.key in routing,
+                sides=sides.heads.get(head.key) if sides else None,
             )
         )
     spans = [span for view in views for span in view.spans if span.is_chosen]
     return CasePage(
         case=case,
         schema=schema,
-        reason=wording.reason(schema, flags, blind=is_blind),
+        reason=wording.reason(schema, flags, blind=tells_little),
         is_urgent=any(flag.kind in (FlagKind.URGENT, FlagKind.ESCALATION) for flag in flags),
         is_blind=is_blind,
         heads=tuple(views),
         turns=transcript.turns(text, spans, looks),
-        history=() if is_blind else history.lines(case, schema, since=since),
-        versions=() if is_blind else history.versions(case, schema),
+        history=() if tells_little else history.lines(case, schema, since=since),
+        versions=() if tells_little else history.versions(case, schema),
         known=history.newest(case),
         shown=shown,
         look=look if looks.get(look) else "",
+        sides=sides,
     )
 
 
@@ -180,7 +198,9 @@ def _answer(head: Head, label: Label | None, said: dict[str, Any] | None, chosen
     return said["answer"] if said else None
 
 
-def _view(head: Head, answer: Any, said: dict[str, Any] | None, text: str) -> HeadView:
+def _view(
+    head: Head, answer: Any, said: dict[str, Any] | None, text: str, *, marked: Sequence[dict[str, Any]]
+) -> HeadView:
     found = said or {}
     probabilities = found.get("probabilities") or {}
     model = found.get("answer")
@@ -188,7 +208,7 @@ def _view(head: Head, answer: Any, said: dict[str, Any] | None, text: str) -> He
         head=head,
         options=_options(head, answer, model, probabilities),
         groups=_groups(head, answer or {}, model or {}, probabilities) if head.kind == Kind.RUBRIC else (),
-        spans=_spans(head, answer or [], model or [], text) if head.kind == Kind.SPANS else (),
+        spans=_spans(head, answer or [], model or [], marked, text) if head.kind == Kind.SPANS else (),
         confidence=_percent(found.get("confidence")),
         is_none=answer == [],
     )
@@ -242,11 +262,18 @@ def _groups(
     )
 
 
-def _spans(head: Head, answer: list[dict[str, Any]], model: list[dict[str, Any]], text: str) -> tuple[SpanView, ...]:
-    """Return the entities that stand, and unticked those of the model that a person took out."""
+def _spans(
+    head: Head,
+    answer: list[dict[str, Any]],
+    model: list[dict[str, Any]],
+    marked: Sequence[dict[str, Any]],
+    text: str,
+) -> tuple[SpanView, ...]:
+    """Return the entities that stand, and unticked those of the model, or of anybody, that do not."""
     standing = {_value(span) for span in answer}
     said = {_value(span): span for span in model}
-    found = {_value(span): span for span in sorted([*answer, *model], key=lambda span: (span["start"], span["end"]))}
+    listed = sorted([*answer, *model, *marked], key=lambda span: (span["start"], span["end"]))
+    found = {_value(span): span for span in listed}
     return tuple(
         SpanView(
             value,

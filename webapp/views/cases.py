@@ -16,9 +16,11 @@ from webapp import forms
 from webapp.actions import drafts, leases, reviews, sightings
 from webapp.errors import CaseloopError, NotSendable, StaleCase
 from webapp.models import Case, CaseState, Correction, Draft
-from webapp.queries import asks, casepage, schemas, similar, wording
+from webapp.queries import asks, casepage, schemas, sides, similar, wording
 from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
+
+HIDES = "hides_names"  # In the session
 
 
 @require_http_methods(["GET", "POST"])
@@ -32,12 +34,13 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     if is_supervisor and case.state == CaseState.REVIEW:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
-    page = casepage.page(case, look=request.GET.get("look", ""))
+    beside = _beside(request, case)
+    page = casepage.page(case, look=request.GET.get("look", ""), sides=beside)
     draft = drafts.of(case, person_of(request)) if is_supervisor else None
     if draft is None:
         return _show(request, page, can_decide=is_supervisor, revision=case.revision)
     form = forms.read_answers(page, _sent(draft))
-    page = casepage.page(case, chosen=form.typed, look=page.look, since=form.known)
+    page = casepage.page(case, chosen=form.typed, look=page.look, since=form.known, sides=beside)
     return _show(request, page, can_decide=True, revision=case.revision, form=form, draft=draft)
 
 
@@ -65,6 +68,15 @@ def discard_draft(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget what was typed on the page of a case."""
     case = case_for(request.user, pk)
     drafts.discard(case, person_of(request))
+    return redirect("case", pk=case.pk)
+
+
+@require_POST
+@allow(*STAFF)
+def hide_names(request: HttpRequest, pk: int) -> HttpResponse:
+    """Hide who answered what, and what the model did, on cases that several people answered; or show it again."""
+    case = case_for(request.user, pk)
+    request.session[HIDES] = not request.session.get(HIDES, False)
     return redirect("case", pk=case.pk)
 
 
@@ -142,7 +154,8 @@ def second_opinion(request: HttpRequest, pk: int) -> HttpResponse:
 def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, forms.Answered], str]) -> HttpResponse:
     """Do something with a case and open the next one; where it cannot be done, nothing that was typed is lost."""
     case = case_for(request.user, pk)
-    form = forms.read_answers(casepage.page(case), request.POST)
+    beside = _beside(request, case)
+    form = forms.read_answers(casepage.page(case, sides=beside), request.POST)
     errors, status = form.errors if act is _decide else (), 422
     revision = form.revision  # Of a faulty form too: mended, it is still as old as it was
     if not errors:
@@ -156,10 +169,18 @@ def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, for
     if errors:
         for error in errors:
             messages.error(request, error)
-        page = casepage.page(case, chosen=form.typed, since=form.known)
+        page = casepage.page(case, chosen=form.typed, since=form.known, sides=beside)
         return _show(request, page, can_decide=True, revision=revision, form=form, status=status)
     drafts.send(case, person_of(request), _values(request.POST), revision=form.revision)
     return next_case(request)
+
+
+def _beside(request: HttpRequest, case: Case) -> sides.Sides | None:
+    """Return what several people answered, for those who may see the answers of others."""
+    if not roles_of(request.user) & set(STAFF):
+        return None
+    schema = schemas.newest_version(case.schema).parsed
+    return sides.of(case, schema, is_hidden=request.session.get(HIDES, False))
 
 
 def _decide(request: HttpRequest, case: Case, form: forms.Answered) -> str:
@@ -232,7 +253,7 @@ def _changed(request: HttpRequest, case: Case) -> str:
     if not shown.isdecimal() or shown == str(case.revision):
         return ""
     newest = case.annotations.select_related("annotator").order_by("id").last()
-    if newest is None or (case.is_audit and case.is_open):
+    if newest is None or (case.is_audit and case.is_open) or request.session.get(HIDES):
         return _("changed meanwhile; what you typed stays")
     when = date_format(timezone.localtime(newest.created_at), "H:i")
     return _("changed by %(name)s at %(time)s; what you typed stays") % {"name": newest.annotator.name, "time": when}

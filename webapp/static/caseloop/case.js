@@ -177,6 +177,22 @@ function rangeOf(turn, start, end) {
   return range;
 }
 
+function draw(range, value, name) {
+  const mark = document.createElement("mark");
+  mark.dataset.span = value;
+  mark.append(range.extractContents());
+  mark.append(Object.assign(document.createElement("small"), { textContent: name }));
+  range.insertNode(mark);
+}
+
+function drawMissing(value, name) {
+  const [start, end] = value.split(":").map(Number);
+  const turn = [...transcript.querySelectorAll("p[data-start]")].findLast((one) => Number(one.dataset.start) <= start);
+  if (!turn || transcript.querySelector(`mark[data-span="${CSS.escape(value)}"]`)) return;
+  const range = rangeOf(turn, start - Number(turn.dataset.start), end - Number(turn.dataset.start));
+  if (![...turn.querySelectorAll("mark")].some((mark) => range.intersectsNode(mark))) draw(range, value, name);
+}
+
 function addSpan(head, button) {
   const found = selected();
   if (!button) return;
@@ -187,11 +203,7 @@ function addSpan(head, button) {
   const value = `${start}:${start + found.end - found.start}:${button.dataset.label}`;
   const known = picks(head).find((input) => input.value === value);
   if (known) return known.click();
-  const mark = document.createElement("mark");
-  mark.dataset.span = value;
-  mark.append(range.extractContents());
-  mark.append(Object.assign(document.createElement("small"), { textContent: button.querySelector("span").textContent }));
-  range.insertNode(mark);
+  draw(range, value, button.querySelector("span").textContent);
   const row = Object.assign(document.createElement("label"), { className: "option" });
   const input = Object.assign(document.createElement("input"), { type: "checkbox", name: head.dataset.head, value, checked: true });
   const name = Object.assign(document.createElement("span"), { className: "quiet small", textContent: button.querySelector("span").textContent });
@@ -249,6 +261,38 @@ for (const button of answers.querySelectorAll(".label")) {
   button.addEventListener("click", () => addSpan(button.closest("fieldset"), button));
 }
 
+// --- What annotators answered: one of them is filled in
+
+const takes = (head) => [...head.querySelectorAll(".take")];
+
+function take(button) {
+  const head = button.closest("fieldset");
+  const inputs = JSON.parse(button.dataset.inputs);
+  for (const one of takes(head)) one.setAttribute("aria-pressed", one === button);
+  for (const input of picks(head)) {
+    const isHeld = inputs.includes(`${input.name}=${input.value}`);
+    if (isHeld && head.dataset.kind === "spans") drawMissing(input.value, input.closest("label").querySelector(".quiet").firstChild.data);
+    if (input.checked === isHeld) continue;
+    input.checked = isHeld;
+    if (isHeld || input.type === "checkbox") input.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  const shown = head.querySelector('input[name$=".shown"]');
+  if (shown) shown.value = "took";
+  compareAll();
+  tell(button.dataset.told);
+}
+
+for (const row of answers.querySelectorAll(".takes")) row.hidden = false;
+answers.addEventListener("click", (event) => {
+  const button = event.target.closest(".take");
+  if (button) take(button);
+});
+
+function takeNext(head) {
+  const all = takes(head);
+  if (all.length) take(all[(all.findIndex((one) => one.getAttribute("aria-pressed") === "true") + 1) % all.length]);
+}
+
 // --- Sending: once, however often a key is pressed; the alert is sent beside the form
 
 const senders = [...document.querySelectorAll('button[form="answers"]:not([hx-post])')];
@@ -271,6 +315,7 @@ const by_key = {
     document.querySelector(".back select")?.focus();
   },
   y: () => document.getElementById("reason")?.focus(),
+  x: () => { if (current) takeNext(current); },
   w: () => { marksWords = !marksWords; showWords(); },
 };
 
