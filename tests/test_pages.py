@@ -21,6 +21,9 @@ REACH = {
     "home": EVERYONE,
     "label": (A,),
     "open-label-studio": (A,),
+    "now": EVERYONE,
+    "figures": STAFF,
+    "chart": STAFF,
     "keys": EVERYONE,
     "status": STAFF,
     "label-studio": (M,),
@@ -185,4 +188,5 @@ def test_pages_forbid_inline_scripts_and_other_sites(signed_in) -> None:
 
 
 def _address(pattern: URLPattern, number: int) -> str:
-    return "/" + str(pattern.pattern).replace("<int:pk>", str(number)).replace("<slug:schema>", "helpline")
+    address = str(pattern.pattern).replace("<int:pk>", str(number))
+    return "/" + address.replace("<slug:schema>", "helpline").replace("<slug:name>", "queue")

@@ -4,12 +4,29 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from webapp.api import standin, v1
-from webapp.views import agreement, alerts, backend, cases, health, home, imports, models, operations, people, queue, webhooks
+from webapp.views import (
+    agreement,
+    alerts,
+    backend,
+    cases,
+    figures,
+    health,
+    home,
+    imports,
+    models,
+    operations,
+    people,
+    queue,
+    webhooks,
+)
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("label/", home.label, name="label"),
     path("label/<slug:schema>/open/", home.open_label_studio, name="open-label-studio"),
+    path("now/", home.now, name="now"),
+    path("figures/", figures.figures_page, name="figures"),
+    path("figures/<slug:schema>/<slug:name>.svg", figures.chart, name="chart"),
     path("keys/", home.keys, name="keys"),
     path("status/", home.status, name="status"),
     path("status/label-studio/", health.label_studio, name="label-studio"),

@@ -50,7 +50,7 @@ def _table(rows: Sequence[Found]) -> list[str]:
 
 def _draw(found: Mapping[str, Found], place: Path) -> Path:
     """Draw the mean accuracy of each order of asking by the number of labels, with one standard error about it."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only development has it
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, pool in zip(figure.subplots(1, len(selection.POOLS)), selection.POOLS, strict=True):

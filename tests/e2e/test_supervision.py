@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
+from ml.policy import FlagKind
 from tests.conftest import annotator_named, case_named, helpline_prediction, predict, trained_version
-from webapp.models import Annotation, Case, Origin, Schema
+from webapp.actions import flags, snapshots
+from webapp.models import Annotation, Case, Evaluation, Origin, Schema
 from webapp.roles import Role
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
@@ -44,6 +49,7 @@ def look(
         page.screenshot(path=screenshots / f"{name}-{role}-{size}-{scheme}.png", full_page=True)
         return page
 
+    show.folder = screenshots  # type: ignore[attr-defined]
     yield show
     for context in contexts:
         context.close()
@@ -131,3 +137,65 @@ def test_the_switch_hides_names_with_the_keyboard(look, differing) -> None:
     expect(page.locator("#head-priority")).to_contain_text("Annotator 1")
     expect(page.locator("form#answers")).not_to_contain_text("Wanjiru")
     assert page.locator("meter").count() == 0
+
+
+@pytest.fixture
+def busy(helpline: Schema, import_rows: Callable[..., Any], differing: Case) -> Schema:
+    """A month of a small helpline, with five versions and four people."""
+    draw = random.Random(0)  # noqa: S311 - nothing secret
+    import_rows(helpline, *({"id": f"call-{number}", "text": f"Caller: {number}"} for number in range(120)))
+    cases = list(Case.objects.filter(external_id__startswith="call-"))
+    snapshot = snapshots.take(helpline.versions.get())
+    versions = [trained_version(helpline, number) for number in range(2, 7)]
+    for at, version in enumerate(versions):
+        measures = {"main_category": "accuracy", "sub_category": "accuracy", "priority": "accuracy"}
+        measures |= {"intervention": "micro_f1", "entities": "micro_f1"}
+        heads = {
+            head: {measure: 0.3 + 0.1 * place + 0.06 * at, "n": 80}
+            for place, (head, measure) in enumerate(measures.items())
+        }
+        Evaluation.objects.create(version=version, snapshot=snapshot, heads=heads)
+    for case in cases:
+        sure = draw.triangular(0.2, 1.0, 0.9)
+        predict(versions[-1], case.external_id, helpline_prediction(sure=sure, urgent=draw.random() / 3))
+        came = timezone.now() - timedelta(days=draw.uniform(0, 28))
+        flags.raise_flag(case, FlagKind.ESCALATION)
+        case.flags.update(raised_at=came, resolved_at=came + timedelta(days=draw.uniform(0, 4)))
+        for name in draw.sample(["Wanjiru", "Otieno", "Achieng", "Halima"], 2):
+            Annotation.objects.create(
+                case=case,
+                annotator=annotator_named(name),
+                schema_version=helpline.versions.get(),
+                origin=Origin.REVIEW if name == "Halima" else Origin.LABEL_STUDIO,
+                answers={
+                    "main_category": draw.choice(["VANE", "VANE", "GBV"]),
+                    "priority": draw.choice("123"),
+                    "intervention": draw.choice([["Counselling"], ["Counselling", "Referral"]]),
+                },
+            )
+    return helpline
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_home_and_figures_look_right(look, busy, size, scheme) -> None:
+    for role in (Role.ADMIN, Role.SUPERVISOR):
+        page = look("/", role, size, scheme)
+        expect(page.locator("#now")).to_contain_text("Database", timeout=10_000)
+        page.locator("#figures-title").scroll_into_view_if_needed()
+        page.mouse.wheel(0, 4000)
+        expect(page.locator("#figure-queue")).to_be_visible(timeout=10_000)
+        assert findings(page) == []
+    assert findings(look("/label/", Role.ANNOTATOR, size, scheme)) == []
+    assert findings(look("/agreement/?schema=helpline", Role.ADMIN, size, scheme)) == []
+    page = look("/figures/?schema=helpline", Role.ADMIN, size, scheme)
+    for image in page.locator("picture img").all():
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", value=True)
+        assert image.evaluate("one => one.naturalWidth") > 0
+        assert image.evaluate("one => one.currentSrc").endswith("?dark") == (scheme == "dark")
+    page.screenshot(path=look.folder / f"figures-drawn-{size}-{scheme}.png", full_page=True)
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("table").first).to_be_visible()
+    assert findings(page) == []

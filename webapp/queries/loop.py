@@ -19,6 +19,8 @@ from webapp.models.learning import OPEN_RUN_STATES
 from webapp.queries import measures, pending, schemas
 from webapp.serving import checked_folder
 
+ASKED_SECONDS = 10  # Everybody who looks is told the same for so long
+
 
 def status() -> dict[str, Any]:
     """Return what `loop_status --json` prints and the status page shows."""
@@ -92,6 +94,13 @@ def _has_files(version: ModelVersion) -> bool:
     except ModelFolderError:
         return False
     return True
+
+
+def health() -> dict[str, Any]:
+    """Return what is wrong with each engine, and the workers that answered a few seconds ago: to ask takes a second."""
+    found = engines()
+    names = [] if found["broker"] else cache.get_or_set("caseloop:workers", workers, ASKED_SECONDS)
+    return {"engines": found, "workers": names}
 
 
 def _schema(schema: Schema) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from webapp.actions import labelling as next_cases
 from webapp.actions import people
 from webapp.forms import LONGEST_NUMBER
 from webapp.models import LabelStudioProject
-from webapp.queries import asks, labelling, loop
+from webapp.queries import asks, labelling, loop, today
 from webapp.roles import EVERYONE, STAFF, Role, allow, person_of, roles_of
 
 NOT_THERE = "This case is on its way to Label Studio, or another has it open, or nobody is asked for it any more."
@@ -24,7 +24,30 @@ def home(request: HttpRequest) -> HttpResponse:
     """Show what waits for this person."""
     if roles_of(request.user) == {Role.ANNOTATOR}:
         return redirect("label")
-    return render(request, "home.html", {"loop": loop.status(), "demo_cases": loop.demo_cases(), "title": "Home"})
+    context = {
+        "mine": today.waiting(person_of(request)),
+        "done": today.done(person_of(request)),
+        "loop": loop.status(),
+        "is_staff": True,
+        "demo_cases": loop.demo_cases(),
+        "title": "Home",
+    }
+    if Role.ADMIN in roles_of(request.user):
+        context |= {"runs": today.runs(), "imports": today.imports(), "glances": today.glances()}
+    return render(request, "home.html", context)
+
+
+@require_GET
+@allow(*EVERYONE)
+def now(request: HttpRequest) -> HttpResponse:
+    """Show how the loop stands and which parts answer: the part of home pages that is fetched again and again."""
+    context = {
+        "loop": loop.status(),
+        "health": loop.health(),
+        "is_staff": bool(roles_of(request.user) & set(STAFF)),
+        "title": "The loop now",
+    }
+    return render(request, "now.html" if request.htmx else "now_page.html", context)  # type: ignore[attr-defined]
 
 
 @require_GET
@@ -34,6 +57,7 @@ def label(request: HttpRequest) -> HttpResponse:
     context = {
         "work": labelling.work(person_of(request)),
         "asked": asks.of(request.user),
+        "loop": loop.status(),
         "is_embedded": settings.LABEL_STUDIO_IS_EMBEDDED,
         "title": "Label",
     }
