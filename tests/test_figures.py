@@ -109,6 +109,7 @@ def test_a_chart_is_drawn_in_the_colours_of_the_desk(name, is_dark) -> None:
     assert ElementTree.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - ours
     assert palette.surface in drawn.decode()
     assert palette.series[0] in drawn.decode()
+    assert charts.svg(made(name), is_dark=is_dark, is_narrow=True).count(b'width="259.2pt"') == 1  # Of 72 to an inch
     assert drawn == charts.svg(made(name), is_dark=is_dark), "or it would never be the same for a browser"
 
 
@@ -125,7 +126,8 @@ def test_a_browser_that_has_a_chart_is_told_so(helpline, cases, signed_in) -> No
     assert (first["Content-Type"], first["Cache-Control"]) == ("image/svg+xml", "private, max-age=60")
     again = desk.get("/figures/helpline/queue.svg", headers={"If-None-Match": first["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert desk.get("/figures/helpline/queue.svg?dark")["ETag"] != first["ETag"]
+    others = {desk.get(f"/figures/helpline/queue.svg?{one}")["ETag"] for one in ("dark", "narrow", "narrow&dark")}
+    assert len(others - {first["ETag"]}) == 3
     flags.raise_flag(cases[1], FlagKind.ESCALATION)
     changed = desk.get("/figures/helpline/queue.svg", headers={"If-None-Match": first["ETag"]})
     assert changed.status_code == 200

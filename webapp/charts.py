@@ -19,8 +19,8 @@ mpl.rcParams["svg.hashsalt"] = "caseloop"  # The same figure gives the same file
 LINES = ("-", "--", ":", "-.")
 MARKERS = "os^DvPX*"
 HATCHES = ("", "////", "....", "xxxx")
-WIDE, HIGH = 6.4, 2.8  # Inches
-PANEL_HIGH, BAR_HIGH = 1.3, 0.3
+WIDE, NARROW, HIGH = 6.4, 3.6, 2.8  # Inches
+PANEL_HIGH, BAR_HIGH, LEGEND_HIGH = 1.3, 0.3, 0.18
 PIXELS = 100  # That a page gives to an inch
 SMALL = 9  # Points
 _drawing = Lock()  # The fonts of matplotlib are no matter for two threads at once
@@ -41,20 +41,23 @@ LIGHT = Palette("#ffffff", "#e4e1db", "#1f2328", "#5b626b", ("#0b6e69", "#8a5a00
 DARK = Palette("#1d2125", "#31373d", "#e8e6e1", "#a3abb3", ("#5cc4bb", "#f2c14e", "#e8e6e1", "#b8a4e8", "#ff8a80"))
 
 
-def height(figure: Figure) -> int:
-    """Return how high a chart is in pixels; all are 640 wide."""
+def size(figure: Figure, *, is_narrow: bool = False) -> tuple[int, int]:
+    """Return how wide and how high a chart is, in pixels; the narrow one is for phones."""
+    series = len(figure.columns) - 1
     needed = {
         "people": BAR_HIGH * len(figure.rows) + 1,
-        "confidence": PANEL_HIGH * -(-(len(figure.columns) - 1) // 2),
+        "accuracy": HIGH + LEGEND_HIGH * series * is_narrow,
+        "confidence": PANEL_HIGH * -(-series // 2),
     }
-    return round(PIXELS * max(HIGH, needed.get(figure.name, HIGH)))
+    return round(PIXELS * (NARROW if is_narrow else WIDE)), round(PIXELS * max(HIGH, needed.get(figure.name, HIGH)))
 
 
-def svg(figure: Figure, *, is_dark: bool) -> bytes:
+def svg(figure: Figure, *, is_dark: bool = False, is_narrow: bool = False) -> bytes:
     """Draw a figure as an SVG file."""
     palette = DARK if is_dark else LIGHT
+    wide, high = (pixels / PIXELS for pixels in size(figure, is_narrow=is_narrow))
     with _drawing:
-        drawing = Drawing(figsize=(WIDE, height(figure) / PIXELS), layout="constrained", facecolor=palette.surface)
+        drawing = Drawing(figsize=(wide, high), layout="constrained", facecolor=palette.surface)
         DRAW[figure.name](drawing, figure, palette)
         file = BytesIO()
         drawing.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -78,7 +81,9 @@ def _people(drawing: Drawing, figure: Figure, palette: Palette) -> None:
     before = [0] * len(names)
     for at, name in enumerate(figure.columns[1:]):
         counts = [row[at + 1] for row in figure.rows]
-        axes.barh(places, counts, left=before, height=0.6, label=name, **_bar(at, palette))
+        bars = axes.barh(places, counts, left=before, height=0.6, label=name, **_bar(at, palette))
+        for bar, count in zip(bars, counts, strict=True):
+            bar.set_linewidth(int(count > 0))  # Or its edge would be seen
         before = [one + more for one, more in zip(before, counts, strict=True)]
     axes.set_yticks(places, names)
     axes.invert_yaxis()
@@ -92,7 +97,7 @@ def _accuracy(drawing: Drawing, figure: Figure, palette: Palette) -> None:
         axes.plot(*zip(*known, strict=True), label=name, markersize=5, **_line(at, palette))
     axes.set_ylim(0, 1.02)
     axes.set_xlabel(figure.columns[0], color=palette.quiet, fontsize=SMALL)
-    _legend(drawing, axes, palette, columns=2)
+    _legend(drawing, axes, palette, columns=2 if drawing.get_figwidth() > NARROW else 1)
 
 
 def _confidence(drawing: Drawing, figure: Figure, palette: Palette) -> None:

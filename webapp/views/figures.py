@@ -27,12 +27,8 @@ def figures_page(request: HttpRequest) -> HttpResponse:
     offered = list(Schema.objects.order_by("-name"))
     shown = next((schema for schema in offered if schema.name == request.GET.get("schema")), offered[0])
     name = "figures.html" if request.htmx else "figures_page.html"  # type: ignore[attr-defined]
-    context = {
-        "schemas": offered,
-        "shown": shown,
-        "figures": [(figure, charts.height(figure)) for figure in figures.all_of(shown)],
-        "title": "Figures",
-    }
+    sizes = [(figure, charts.size(figure), charts.size(figure, is_narrow=True)) for figure in figures.all_of(shown)]
+    context = {"schemas": offered, "shown": shown, "figures": sizes, "title": "Figures"}
     return render(request, name, context)
 
 
@@ -43,11 +39,11 @@ def chart(request: HttpRequest, schema: str, name: str) -> HttpResponse:
     if name not in figures.FIGURES:
         raise Http404("no such chart")
     figure = figures.FIGURES[name](get_object_or_404(Schema, name=schema))
-    is_dark = "dark" in request.GET
-    digest = hashlib.sha256(repr((figure, is_dark)).encode()).hexdigest()
+    variant = {"is_dark": "dark" in request.GET, "is_narrow": "narrow" in request.GET}
+    digest = hashlib.sha256(repr((figure, variant)).encode()).hexdigest()
     answer = get_conditional_response(request, etag=quote_etag(digest))
     if answer is None:
-        drawn = cache.get_or_set(f"caseloop:chart:{digest}", lambda: charts.svg(figure, is_dark=is_dark), KEPT_SECONDS)
+        drawn = cache.get_or_set(f"caseloop:chart:{digest}", lambda: charts.svg(figure, **variant), KEPT_SECONDS)
         answer = HttpResponse(drawn, content_type="image/svg+xml")
     answer["ETag"] = quote_etag(digest)
     patch_cache_control(answer, private=True, max_age=FRESH_SECONDS)
