@@ -73,7 +73,7 @@ def test_an_import_that_nobody_confirmed_waits_for_who_uploaded_it(helpline, sig
 def test_the_loop_is_fetched_again_with_the_health_of_the_parts(case, signed_in, monkeypatch) -> None:
     monkeypatch.setattr(loop, "health", lambda: {"engines": {"database": "", "broker": "gone"}, "workers": []})
     part = signed_in(Role.SUPERVISOR).get("/now/", headers={"HX-Request": "true"}).content.decode()
-    for words in ("✓ Database", "▲ Broker gone", "▲ No worker answers", 'hx-trigger="every 15s"', "with annotators"):
+    for words in ("✓ Database", "▲ Broker gone", "▲ No worker answers", 'hx-trigger="every 30s"', "with annotators"):
         assert words in part
     assert "<html" not in part
 
