@@ -45,7 +45,8 @@ def test_a_case_comes_once_to_the_queue_and_leaves_with_its_last_flag(helpline, 
     for case in cases:
         flags.raise_flag(case, FlagKind.ESCALATION)
         flags.raise_flag(case, FlagKind.LOW_RATING)
-    Flag.objects.filter(case=cases[0]).update(raised_at=timezone.now() - 3 * days)
+    first = Flag.objects.filter(case=cases[0], kind=FlagKind.ESCALATION)
+    first.update(raised_at=timezone.now() - 3 * days)
     flags.resolve_all(cases[0])
     flags.raise_flag(cases[1], FlagKind.DISAGREEMENT, head="priority")
     Flag.objects.filter(case=cases[1], kind=FlagKind.ESCALATION).update(resolved_at=timezone.now())
