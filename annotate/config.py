@@ -19,7 +19,11 @@ from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from ml.schema import Criterion, Group, Head, Kind, Label, Schema
 
-CASE_ID, TEXT = "case_id", "text"  # The data keys of a task; exports mix them with controls, so names must differ
+CASE_ID, TEXT, COVER = (
+    "case_id",
+    "text",
+    "cover",
+)  # The data keys of a task; exports mix them with controls, so names must differ
 TEXT_NAME = "~text"  # The name of the text on the screen; no name of a control begins with a tilde
 COMMENT_NAME = "~comment"
 NONE = "%none"  # The alias of "none of these"; no code of a label can be it, since % is always followed by two digits
@@ -262,7 +266,7 @@ def _name(*keys: str) -> str:
     Nor does any read as a number or a boolean: Label Studio would take it for one, and refuse the configuration.
     """
     name = ".".join(re.sub(r"[^A-Za-z0-9_-]", lambda match: f"~{ord(match[0]):x}~", key) for key in keys)
-    return f"{name}~" if name in (CASE_ID, TEXT, "true", "false") or _is_number(name) else name
+    return f"{name}~" if name in (CASE_ID, TEXT, COVER, "true", "false") or _is_number(name) else name
 
 
 def _is_number(name: str) -> bool:

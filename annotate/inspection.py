@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from annotate import config, files
+from annotate import config, files, payloads
 from annotate.client import MISSING, PAGE, Client
 from annotate.errors import LabelStudioRefused
 from ml.schema import Schema
@@ -31,11 +31,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class TaskThere:
-    """A task of a project. `case_id` is empty where its data names none; `is_annotated` counts skips too."""
+    """A task of a project. `case_id` is empty where its data names none; `is_annotated` counts skips too.
+
+    `cover` is as `payloads.cover_of` tells it.
+    """
 
     id: int
     case_id: str
     is_annotated: bool
+    cover: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ def tasks(client: Client, project: int) -> Iterator[TaskThere]:
         found = client.ask("GET", "api/tasks/", params=params)["tasks"]
         for task in found:
             is_annotated = bool(task["total_annotations"] or task["cancelled_annotations"])
-            yield TaskThere(task["id"], str(task["data"].get(config.CASE_ID, "")), is_annotated)
+            cover = payloads.cover_of(task["data"])
+            yield TaskThere(task["id"], str(task["data"].get(config.CASE_ID, "")), is_annotated, cover)
         if len(found) < PAGE:
             return
         seen = found[-1]["id"]

@@ -26,6 +26,7 @@ Json: TypeAlias = Mapping[str, Any]
 T = TypeVar("T")
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+LARGEST = 2**63 - 1  # That a column holds
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # Stands for a moment that cannot be read
 
 
@@ -56,7 +57,14 @@ class AnnotationReceived:
 
 
 def task(
-    schema: Schema, case_id: str, text: str, prediction: Prediction | None, version: str, *, rank: float
+    schema: Schema,
+    case_id: str,
+    text: str,
+    prediction: Prediction | None,
+    version: str,
+    *,
+    rank: float,
+    cover: int | None = None,
 ) -> dict[str, Any]:
     """Return the task that asks people about a case.
 
@@ -68,11 +76,14 @@ def task(
         version: the model version that predicted; for blind cases the one that the others carry, since Label Studio
             puts only cases with a prediction of the project's version in order.
         rank: where the case stands in the queue, as `ml.policy` computes it: any number, higher means ask sooner.
+        cover: by which row the way back is known, where the text and the prediction hold surrogates.
 
     Raises:
         PayloadError: the prediction holds a label that the schema does not have.
     """
-    data = {config.CASE_ID: case_id, config.TEXT: text}
+    data: dict[str, Any] = {config.CASE_ID: case_id, config.TEXT: text}
+    if cover is not None:
+        data[config.COVER] = cover
     return {"data": data, "predictions": [predictions_entry(schema, prediction, version, rank=rank)]}
 
 
@@ -183,6 +194,17 @@ def annotation_of(schema: Schema, found_task: Json, annotation: Json) -> Annotat
     except UNREADABLE as exc:
         # Without the cause: its message would quote what was received.
         raise PayloadError(f"annotation {annotation.get('id')!r} cannot be read ({type(exc).__name__})") from None
+
+
+def cover_of(data: object) -> int | None:
+    """Return the number of the cover that the data of a task names; None where it names none, 0 where it is no number.
+
+    No row has the number 0.
+    """
+    named = data.get(config.COVER) if isinstance(data, Mapping) else None
+    if named is None:
+        return None
+    return named if type(named) is int and 0 < named <= LARGEST else 0
 
 
 class _Fault(Exception):

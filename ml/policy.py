@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -64,6 +64,10 @@ class Policy:
     they are farther apart on a head than `disagreement_limits` says (`ml.disagreement`), the case is reviewed; heads
     that route have the limit 0 unless it is given, and others have none. `gate` says what a version must show before it
     is put in use (`ml.gate.Rules`).
+
+    Entities with one of the `hidden_labels`, and phone numbers beside them, go to annotators as surrogates; where
+    `hide_from_reviewers`, the desk shows surrogates too, until somebody reveals a case for `reveal_minutes`. A number
+    without a country code is taken for one of the `phone_region`. Without labels nothing is hidden.
     """
 
     thresholds: Mapping[str, float]
@@ -76,6 +80,10 @@ class Policy:
     overlap_annotators: int = 2
     disagreement_limits: Mapping[str, float] = field(default_factory=dict)
     gate: Mapping[str, Any] = field(default_factory=dict)
+    hidden_labels: Sequence[str] = field(default_factory=list)
+    hide_from_reviewers: bool = False
+    phone_region: str = "KE"
+    reveal_minutes: float = 30.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that tables hold."""

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, models, transaction
 
-from tests.conftest import helpline_prediction, predict, submission, trained_version
-from webapp.actions import escalations, promotions, reviews, sightings, submissions
+from tests.conftest import change_policy, helpline_prediction, predict, submission, trained_version
+from webapp.actions import covers, escalations, promotions, reveals, reviews, sightings, submissions
 from webapp.models import (
     Acknowledgement,
     Annotation,
     AuditEvent,
+    Cover,
     Escalation,
     ModelVersion,
     Prediction,
     Promotion,
+    Reveal,
+    RevealReason,
     Review,
     Schema,
     Sighting,
@@ -33,6 +36,8 @@ CHANGES = [
     pytest.param(Review, {"note": "another"}, id="review"),
     pytest.param(Escalation, {"note": "another"}, id="escalation"),
     pytest.param(Acknowledgement, {"at": datetime(2026, 1, 1, tzinfo=UTC)}, id="acknowledgement"),
+    pytest.param(Cover, {"pieces": []}, id="cover"),
+    pytest.param(Reveal, {"reason": "other"}, id="reveal"),
     pytest.param(Sighting, {"at": datetime(2026, 1, 1, tzinfo=UTC)}, id="sighting"),
 ]
 
@@ -40,13 +45,16 @@ CHANGES = [
 @pytest.fixture(autouse=True)
 def record(helpline: Schema, import_rows: Callable[..., Any], person: Callable[..., Any]) -> None:
     """One row at least of every table that only grows."""
-    import_rows(helpline, {"id": "1", "text": "a"})
+    import_rows(helpline, {"id": "1", "text": "Call 0712 345 678."})
     version = trained_version(helpline)
     case = predict(version, "1", helpline_prediction(sure=0.6))
     submissions.record(case, submission(helpline, "Wanjiru", {"priority": "2"}, shown=case.current_prediction))
     promotions.promote(version, by=None, reason="the first")
     supervisor = person(Role.SUPERVISOR)
     sightings.record(case, supervisor)
+    change_policy(helpline, hidden_labels=["NAME"])
+    covers.current(case)
+    reveals.reveal(case, supervisor, RevealReason.DANGER)
     escalations.acknowledge(escalations.escalate(case, supervisor), person(Role.ADMIN))
     reviews.ask_second_opinion(case, supervisor, revision=1)
 

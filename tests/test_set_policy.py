@@ -17,6 +17,7 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
     assert values == schemas.policy(helpline).parsed.as_json()
     values["thresholds"]["priority"] = 0.9
     values |= {"overlap_share": 0.2, "overlap_annotators": 3, "disagreement_limits": {"entities": 0.4}}
+    values |= {"hidden_labels": ["NAME", "VICTIM"], "hide_from_reviewers": True, "phone_region": "TZ"}
     values["gate"] = {"least_cases": 30, "slices": [{"name": "capital", "where": {"county": ["Nairobi"]}}]}
     (tmp_path / "policy.json").write_text(json.dumps(values))
     out, _ = run("set_policy", "helpline", tmp_path / "policy.json", "--reason", "fewer mistakes")
@@ -43,6 +44,11 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
         ('{"overlap_annotators": 2.5}', "overlap_annotators is 2.5; expected a whole number from 2 to 9"),
         ('{"disagreement_limits": {"colour": 0.1}}', "disagreement_limits.colour is not a head of helpline"),
         ('{"gate": {"least_cases": 0}}', "gate.least_cases is 0; expected a whole number of at least 1"),
+        ('{"hidden_labels": "NAME"}', "hidden_labels is 'NAME'; expected a list of labels of entities"),
+        ('{"hidden_labels": ["VANE"]}', "hidden_labels holds 'VANE'; expected labels of entities: NAME, LOCATION"),
+        ('{"hide_from_reviewers": 1}', "hide_from_reviewers is 1; expected true or false"),
+        ('{"phone_region": "Kenya"}', "phone_region is 'Kenya'; expected a country as \"KE\""),
+        ('{"reveal_minutes": 0}', "reveal_minutes is 0; expected a number from 1 to 720"),
         ('{"missed_urgent_cost": NaN}', "missed_urgent_cost is nan; expected a number of at least 0"),
     ],
 )

@@ -23,12 +23,13 @@ from annotate.errors import AnnotateError, LabelStudioError, LabelStudioRefused,
 from ml import types
 from ml.schema import Head, Kind
 from ml.schema import Schema as ParsedSchema
-from webapp.actions import outbox, people, restorations, submissions
+from webapp.actions import covers, outbox, people, restorations, submissions
 from webapp.locks import only_one
 from webapp.models import (
     Annotation,
     Case,
     CaseState,
+    Cover,
     LabelStudioProject,
     LabelStudioTask,
     Origin,
@@ -183,14 +184,18 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
     version = schemas.answering_version(project.schema)
     if not rows and project.version_id == version.pk:
         return
-    there = LabelStudioTask.objects.filter(project=project, withdrawn_at=None, case__state=CaseState.LABELLING)
-    open_tasks = list(there.select_related("case__current_prediction__version"))
+    rows_there = LabelStudioTask.objects.filter(project=project, withdrawn_at=None, case__state=CaseState.LABELLING)
+    open_tasks = list(rows_there.select_related("case__current_prediction__version", "case__stored_text"))
     if not open_tasks:  # Label Studio refuses a version of which it has no prediction; the next push comes back here
         outbox.mark_sent(rows)
         return
+    there = covers_there(label_studio, project)
     label_studio.replace_predictions(
         project.project,
-        {row.task: _entry(project.schema_version.parsed, row.case, str(version)) for row in open_tasks},
+        {
+            row.task: _entry(project.schema_version.parsed, row.case, str(version), there.get(row.task))
+            for row in open_tasks
+        },
         str(version),
     )
     for row in open_tasks:  # Not all may have been answered by this version yet; those are refreshed once they are
@@ -202,14 +207,30 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
 
 def _task(project: LabelStudioProject, case: Case) -> Mapping[str, object]:
     version = str(schemas.answering_version(case.schema))
-    parsed = project.schema_version.parsed
-    return payloads.task(parsed, str(case.pk), case.stored_text.text, shown(parsed, case), version, rank=case.rank)
+    parsed, cover = project.schema_version.parsed, covers.current(case)
+    text, said = covers.sent(case, parsed, shown(parsed, case), cover)
+    number = cover.pk if cover else None
+    return payloads.task(parsed, str(case.pk), text, said, version, rank=case.rank, cover=number)
 
 
-def _entry(parsed: ParsedSchema, case: Case, version: str) -> Mapping[str, object]:
+def covers_there(label_studio: client.Client, project: LabelStudioProject) -> dict[int, Cover | None]:
+    """Return by which cover each task of a project was sent that names one; None where we do not know that cover."""
+    if not Cover.objects.filter(case__label_studio_task__project=project).exists():
+        return {}
+    named = {task.id: task for task in inspection.tasks(label_studio, project.project) if task.cover is not None}
+    rows = Cover.objects.in_bulk([task.cover for task in named.values()])
+    found = {number: rows.get(task.cover or 0) for number, task in named.items()}
+    return {
+        number: row if row is not None and str(row.case_id) == named[number].case_id else None
+        for number, row in found.items()
+    }
+
+
+def _entry(parsed: ParsedSchema, case: Case, version: str, cover: Cover | None) -> Mapping[str, object]:
     """Return what a task that is there is filled in with: nothing where it cannot be, so that the others still are."""
     try:
-        return payloads.predictions_entry(parsed, shown(parsed, case), version, rank=case.rank)
+        _, said = covers.sent(case, parsed, shown(parsed, case), cover)
+        return payloads.predictions_entry(parsed, said, version, rank=case.rank)
     except (PayloadError, *payloads.UNREADABLE) as exc:
         logger.warning("task is not filled in", extra={"case": case.pk, "error": type(exc).__name__})
         return payloads.predictions_entry(parsed, None, version, rank=case.rank)
@@ -283,13 +304,15 @@ def _store(
     emails: Mapping[int, str],
 ) -> None:
     """Store the new and changed annotations of a task, and note the deleted ones."""
+    parsed = project.schema_version.parsed
     for found in task.annotations:
         try:
-            received = payloads.annotation_of(project.schema_version.parsed, task.json, found)
+            received = payloads.annotation_of(parsed, task.json, found)
         except PayloadError as exc:
             logger.warning("annotation cannot be read", extra={"case": case.pk, "error": str(exc)})
             continue
         external = submissions.External(received.project, received.id, received.updated_at)
+        received = covers.brought_back(case, parsed, task.json.get("data"), received, _filled_in(case))
         is_ours = restorations.recognise(case, external, made_at=received.created_at, mark=found.get("import_id"))
         if not is_ours and not submissions.is_stored(external):
             submissions.record(case, _submission(project, case, received, external, emails))

@@ -14,8 +14,8 @@ from django.utils import timezone
 from annotate import client, config, inspection
 from ml.schema import Schema as ParsedSchema
 from ml.types import Labels
+from webapp.actions import covers, outbox, restorations
 from webapp.actions import label_studio as sync
-from webapp.actions import outbox, restorations
 from webapp.models import Annotation, Annotator, Case, CaseState, LabelStudioProject, LabelStudioTask, Origin
 
 LONGEST_ID = 18  # Digits; more are no number of a case
@@ -138,12 +138,14 @@ def _put_back(label_studio: client.Client, project: LabelStudioProject) -> int:
         return 0
     people = label_studio.users()
     parsed = project.schema_version.parsed
+    covers_there = sync.covers_there(label_studio, project)
     done = 0
     for row in waiting:
         annotation, case = row.annotation, row.annotation.case
+        cover = covers_there.get(case.label_studio_task.task)
         entry = inspection.annotation_entry(
             parsed,
-            _known_answers(parsed, annotation),
+            covers.covered_answers(parsed, _known_answers(parsed, annotation), cover),
             comment=annotation.note,
             is_skip=annotation.is_skip,
             seconds=annotation.seconds,

@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from ml import policy, schema
+from ml import policy, schema, surrogates
 from ml.gate import Rules
 from ml.slices import RulesError
 from webapp.errors import NotSettable
@@ -19,6 +19,7 @@ from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
 from webapp.queries import people
 
 MOST_ANNOTATORS = 9  # Of one case
+LONGEST_REVEAL = 720.0  # Minutes
 
 
 @transaction.atomic
@@ -74,6 +75,10 @@ def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
         "overlap_annotators": _annotators,
         "disagreement_limits": lambda value: _by_head(parsed, "disagreement_limits", value, most=1.0),
         "gate": _gate,
+        "hidden_labels": lambda value: _hidden(parsed, value),
+        "hide_from_reviewers": _flag,
+        "phone_region": _region,
+        "reveal_minutes": lambda value: _number("reveal_minutes", value, least=1.0, most=LONGEST_REVEAL),
     }
     found = policy.Policy.default(parsed).as_json() | {key: read[key](value) for key, value in values.items()}
     if not found["thresholds"]:
@@ -117,6 +122,29 @@ def _gate(value: object) -> object:
         Rules.from_json(value)
     except RulesError as exc:
         raise NotSettable(str(exc)) from exc
+    return value
+
+
+def _hidden(parsed: schema.Schema, value: object) -> list[str]:
+    known = [label.key for head in parsed.of_kind(schema.Kind.SPANS) for label in head.labels]
+    if not isinstance(value, list):
+        raise NotSettable(f"hidden_labels is {_kind(value)}; expected a list of labels of entities")
+    for key in value:
+        if key not in known:
+            found = ", ".join(known) or "none, for the schema has no entities"
+            raise NotSettable(f"hidden_labels holds {_kind(key)}; expected labels of entities: {found}")
+    return list(dict.fromkeys(value))
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise NotSettable(f"hide_from_reviewers is {_kind(value)}; expected true or false")
+    return value
+
+
+def _region(value: object) -> str:
+    if not isinstance(value, str) or not surrogates.is_region(value):
+        raise NotSettable(f'phone_region is {_kind(value)}; expected a country as "KE", or "" for none')
     return value
 
 

@@ -1,18 +1,18 @@
 """The tables, one module for each group of nouns.
 
     schemas      Schema, SchemaVersion, Policy
-    cases        Conversation, Case, CaseText, CaseWords, Sketch, Flag
+    cases        Conversation, Case, CaseText, CaseWords, Sketch, Flag, Cover
     annotations  Annotator, Annotation, Label, Import
     learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
     reviews      Review, Escalation, Acknowledgement
     sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
-    desk         Search, SavedView, Draft, Sighting
+    desk         Search, SavedView, Draft, Sighting, Reveal
     tokens       Token
     feedback     Feedback
     audit        AuditEvent
 
-Rows of Annotation, ModelVersion, Promotion, Sighting, AuditEvent and of the reviews are only ever added; a trigger in
-the database refuses the rest.
+Rows of Annotation, ModelVersion, Promotion, Cover, Sighting, Reveal, AuditEvent and of the reviews are only ever added;
+a trigger in the database refuses the rest.
 """
 
 from webapp.models.annotations import (
@@ -26,8 +26,8 @@ from webapp.models.annotations import (
     Origin,
 )
 from webapp.models.audit import AuditEvent
-from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
-from webapp.models.desk import Draft, SavedView, Search, Sighting
+from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Cover, Flag, Sketch
+from webapp.models.desk import Draft, Reveal, RevealReason, SavedView, Search, Sighting
 from webapp.models.feedback import Feedback
 from webapp.models.learning import (
     Evaluation,
@@ -69,6 +69,7 @@ __all__ = [
     "Checkup",
     "Conversation",
     "Correction",
+    "Cover",
     "Draft",
     "Escalation",
     "Evaluation",
@@ -91,6 +92,8 @@ __all__ = [
     "Promotion",
     "Question",
     "Restoration",
+    "Reveal",
+    "RevealReason",
     "Review",
     "Run",
     "RunState",

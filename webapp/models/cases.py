@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 from django.conf import settings
 from django.contrib.postgres.search import SearchVectorField
@@ -10,6 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from ml import surrogates
 from ml.policy import FlagKind, Side
 from webapp.models.schemas import Schema
 
@@ -174,3 +176,27 @@ class Flag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} on case {self.case_id}"
+
+
+class Cover(models.Model):
+    """What of a case's text surrogates stand for, as Label Studio or the desk was given it. Rows are only added.
+
+    The number of the row travels with what was given, so that spans that come back are moved by that very row. It holds
+    ranges of the original text and surrogates, and no word of the text.
+    """
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="covers")
+    pieces = models.JSONField()  # As `ml.surrogates.Cover` writes them
+    rules = models.JSONField()  # The labels that were to be hidden, and the region of phone numbers
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["case", "-id"], name="covers_of_case")]
+
+    def __str__(self) -> str:
+        return f"cover {self.pk} of case {self.case_id}"
+
+    @cached_property
+    def parsed(self) -> surrogates.Cover:
+        """The cover as the functions of `ml.surrogates` have it."""
+        return surrogates.Cover.from_json(self.pieces)

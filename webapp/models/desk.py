@@ -65,5 +65,38 @@ class Sighting(models.Model):
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="sightings")
     at = models.DateTimeField(auto_now_add=True)
 
+    class Meta:
+        indexes = [models.Index(fields=["-at", "-id"], name="sightings_by_time")]
+
     def __str__(self) -> str:
         return f"case {self.case_id} seen by person {self.person_id}"
+
+
+class RevealReason(models.TextChoices):
+    """What somebody needs to see the names of a case for."""
+
+    DANGER = "danger", "somebody may be in danger"
+    REFERRAL = "referral", "to refer or call back"
+    SAME = "same", "to tell whether it is the same person"
+    ENTITIES = "entities", "to mark entities"
+    OTHER = "other", "another reason"
+
+
+class Reveal(models.Model):
+    """Somebody was shown the names of a case until some moment. Rows are only added."""
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reveals")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reveals")
+    reason = models.CharField(max_length=10, choices=RevealReason)
+    note = models.CharField(max_length=500, default="", blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+    until = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["case", "person", "-until"], name="reveals_of_case"),
+            models.Index(fields=["-at", "-id"], name="reveals_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"case {self.case_id} revealed to person {self.person_id}"
