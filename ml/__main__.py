@@ -10,6 +10,7 @@ from pathlib import Path
 from ml.commands import measuring, serving, training
 from ml.config import PROFILES
 from ml.errors import InputError
+from ml.leaks import REGION
 from ml.pieces import PACKAGED
 from ml.sampling import strategies
 
@@ -21,6 +22,7 @@ COMMANDS = {
     "evaluate": measuring.evaluate,
     "predict": serving.predict,
     "import-checkpoint": serving.import_checkpoint,
+    "surrogates": measuring.surrogates,
     "compare": measuring.compare,
     "simulate": measuring.simulate,
     "bench": measuring.bench,
@@ -43,7 +45,7 @@ def _strategies() -> str:
     return "\n".join([f"strategies (default {strategies.DEFAULT}), each asks about the cases that are:", *lines])
 
 
-def _folders(value: str) -> list[str]:
+def _names(value: str) -> list[str]:
     return [part for part in value.split(",") if part]
 
 
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--teacher",
-        type=_folders,
+        type=_names,
         default=(),
         metavar="DIR[,DIR...]",
         help="model folders whose answers are learnt beside the labels",
@@ -86,6 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled examples; prints one JSON object")
     evaluate.add_argument("--model", required=True, help="model folder")
     evaluate.add_argument("--data", required=True, help="Example JSONL file")
+    surrogates = commands.add_parser(
+        "surrogates", help="measure which names stay readable under surrogates; prints one JSON object"
+    )
+    surrogates.add_argument("--model", required=True, help="model folder")
+    surrogates.add_argument("--data", required=True, help="Example JSONL file with entities that it did not learn from")
+    surrogates.add_argument(
+        "--labels", type=_names, metavar="LABEL[,LABEL...]", help="labels to hide (default those of names and places)"
+    )
+    surrogates.add_argument("--region", default=REGION, help=f"country of phone numbers (default {REGION})")
     predict = commands.add_parser("predict", help="answer examples from standard input, one JSON object a line")
     predict.add_argument("--model", required=True, help="model folder")
     more = predict.add_mutually_exclusive_group()

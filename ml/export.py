@@ -273,5 +273,6 @@ def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) 
         "counts": trained.counts,
         "faults": trained.faults,
         "metrics": trained.metrics,
+        "surrogates": trained.surrogates,
         "calibration": {key: found.as_json() for key, found in trained.calibration.items()},
     }

@@ -22,6 +22,7 @@ from ml.types import HeadPrediction, Prediction, Span, spans_of
 Key: TypeAlias = tuple[str, ...]  # The words of a covered string, case-folded
 
 WORD = re.compile(r"[^\W_]+")
+DIGITS = re.compile(r"\d(?:[ .()/-]{0,2}\d){8,}")  # More than a date has
 PHONE = "Phone"
 # What usually tells who somebody is, and the noun that stands in its place; other labels have their own name
 NOUNS = {"VICTIM": "Child", "NAME": "Person", "LOCATION": "Town", "LANDMARK": "Landmark", "PHONE_NUMBER": PHONE}
@@ -199,9 +200,12 @@ def left(text: str, found: Cover) -> int:
 
 
 def phones(text: str, region: str) -> list[tuple[int, int]]:
-    """Return where phone numbers are. One of a possible length is enough: people say their own number wrongly."""
-    possible = phonenumbers.Leniency.POSSIBLE
-    return [(match.start, match.end) for match in phonenumbers.PhoneNumberMatcher(text, region or None, possible)]
+    """Return where phone numbers are: those that can be one, and any other digits that are as many.
+
+    People say their own number wrongly, and those of other countries as if they were at home.
+    """
+    valid = phonenumbers.PhoneNumberMatcher(text, region or None)
+    return [(match.start, match.end) for match in valid] + [match.span() for match in DIGITS.finditer(text)]
 
 
 def is_region(region: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ml import calibration, contrast, frozen, held_out, matching, metrics, penalties, served, targets, tuning
+from ml import calibration, contrast, frozen, held_out, leaks, matching, metrics, penalties, served, targets, tuning
 from ml import model as models
 from ml.calibration import HeadCalibration
 from ml.config import TrainConfig
@@ -41,7 +41,8 @@ class TrainedModel:
     `encoder` is a tuned one after the full profile, and `served` the same as it is served. `counts` holds the labelled
     rows of each head; `faults` the spans that could not be learnt from; `metrics` is what `metrics.evaluate` returns;
     `held_out` are the rows that calibrated it, on which an export can be compared with it; `teachers` are hashes of the
-    models that taught it, and `told_apart` names the head whose labels the encoder learnt to tell apart. Where
+    models that taught it, and `told_apart` names the head whose labels the encoder learnt to tell apart. `surrogates`
+    is what `leaks.measure` says, None of a model that finds no entities. Where
     `is_of_all_rows`, the measures are those of a model that learnt in the same way without the held-out ones.
     """
 
@@ -58,6 +59,7 @@ class TrainedModel:
     held_out: Sequence[Example]
     teachers: Sequence[str] = ()
     told_apart: str | None = None
+    surrogates: Mapping[str, Any] | None = None
     is_of_all_rows: bool = False
 
 
@@ -240,6 +242,7 @@ class _Learning:
             held_out=held,
             teachers=self.teachers,
             told_apart=told_apart,
+            surrogates=leaks.measure(self.schema, held, given) if out.tagged else None,
             is_of_all_rows=told_apart is not None and bool(found.learns.all()),
         )
 

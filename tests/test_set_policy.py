@@ -8,6 +8,8 @@ import pytest
 from django.core.management import CommandError
 
 from tests.test_commands import run
+from webapp.actions import promotions
+from webapp.models import ModelVersion
 from webapp.queries import schemas
 from webapp.roles import Role
 
@@ -23,7 +25,10 @@ def test_what_is_printed_can_be_changed_and_set(helpline, tmp_path) -> None:
     out, _ = run("set_policy", "helpline", tmp_path / "policy.json", "--reason", "fewer mistakes")
     row = schemas.policy(helpline)
     assert (row.parsed.as_json(), row.reason) == (values, "fewer mistakes")
-    assert out == [f"Policy {row.pk} of Child helpline calls is in force."]
+    assert out == [
+        f"Policy {row.pk} of Child helpline calls is in force.",
+        "What label definitions misses of names stays readable; how much that is was not measured.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,35 @@ def test_a_file_or_schema_that_is_not_there_is_refused(helpline, tmp_path) -> No
         run("set_policy", "weather")
     with pytest.raises(CommandError, match="cannot be read: No such file"):
         run("set_policy", "helpline", tmp_path / "none.json")
+
+
+def test_who_hides_names_is_told_how_many_the_version_in_use_misses(helpline, tmp_path) -> None:
+    share = {"n": 200, "missed": 20, "share": 0.1, "interval": [0.066, 0.149]}
+    version = ModelVersion.objects.create(
+        schema=helpline,
+        schema_version=helpline.versions.get(),
+        kind="trained",
+        number=1,
+        manifest={"surrogates": {"texts": 90, "left": 0, "missed": {"NAME": share | {"whole": share}}}},
+    )
+    promotions.promote(version, by=None, reason="a test needs it")
+    (tmp_path / "policy.json").write_text('{"hidden_labels": ["NAME"]}')
+    out, _ = run("set_policy", "helpline", tmp_path / "policy.json")
+    assert out[1] == "What version 1 misses stays readable: Name 0.100 (0.07 to 0.15, n 200)."
+
+
+def test_the_page_of_a_version_shows_what_surrogates_leave_readable(helpline, signed_in) -> None:
+    share = {"n": 200, "missed": 20, "share": 0.1, "interval": [0.066, 0.149]}
+    nothing = {"n": 0, "missed": 0, "share": None, "interval": None}
+    missed = {"NAME": share | {"whole": nothing}, "LANDMARK": nothing | {"whole": nothing}}
+    version = ModelVersion.objects.create(
+        schema=helpline,
+        schema_version=helpline.versions.get(),
+        kind="trained",
+        number=1,
+        manifest={"surrogates": {"texts": 90, "left": 0, "missed": missed}},
+    )
+    page = signed_in(Role.SUPERVISOR).get(f"/models/versions/{version.pk}/").content.decode()
+    assert "marked in 90 texts that it did not learn from" in page
+    assert '<td>Name</td><td class="num">200</td><td class="num"><b>0.100</b>' in page
+    assert "Landmark" not in page

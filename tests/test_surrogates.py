@@ -157,6 +157,11 @@ def test_a_call_is_read_with_surrogates() -> None:
     )
 
 
+def test_many_digits_are_a_number_in_whatever_country_and_a_date_is_not() -> None:
+    text = "+999 9999 999999, or 07700 900 1234, since 12-05-2026, aged 12."
+    assert covered(text, []).applied(text) == "+Phone 1, or Phone 2, since 12-05-2026, aged 12."
+
+
 def test_a_noun_that_is_covered_itself_gives_way() -> None:
     text = "The child is called Child, she says."
     assert covered(text, [span(text, "Child,", "VICTIM")]).applied(text) == (

@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ml import examples, metrics
+from ml import examples, leaks, metrics
 from ml import schema as schemas
 from ml.cache import Cache
 from ml.commands import terminal
 from ml.config import TrainConfig
 from ml.errors import InputError
 from ml.sampling import strategies
+from ml.schema import Kind
 from ml.serving import Predictor
+from ml.surrogates import NOUNS, is_region
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -27,6 +29,25 @@ def evaluate(options: argparse.Namespace) -> int:
     predictions = predictor.predict([row.text for row in rows], progress=terminal.show)
     sys.stderr.write("\n")
     terminal.answer({"heads": metrics.evaluate(predictor.schema, rows, predictions)})
+    return 0
+
+
+def surrogates(options: argparse.Namespace) -> int:
+    """Measure what surrogates leave readable of the names that people marked."""
+    predictor = Predictor(options.model)
+    rows = examples.read(options.data, predictor.schema)
+    heads = [head.key for head in predictor.schema.of_kind(Kind.SPANS)]
+    if not any(key in row.labels for row in rows for key in heads):
+        raise InputError(f"{options.data} has no entities that people marked; expected some, to compare with")
+    known = [label.key for key in heads for label in predictor.schema.head(key).labels]
+    if unknown := [label for label in options.labels or () if label not in known]:
+        raise InputError(f"{unknown[0]!r} is no label of entities; expected some of {', '.join(known)}")
+    if not is_region(options.region):
+        raise InputError(f'{options.region!r} is no country with phone numbers; expected one as "KE"')
+    predictions = predictor.predict([row.text for row in rows], progress=terminal.show)
+    sys.stderr.write("\n")
+    labels = options.labels or NOUNS
+    terminal.answer(leaks.measure(predictor.schema, rows, predictions, labels=labels, region=options.region))
     return 0
 
 

@@ -138,6 +138,33 @@ def served(version: ModelVersion) -> Served | None:
     return Served(export["precision"], export["n"], costs)
 
 
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """How many of the entities with a label that people marked a version leaves readable; `whole`, of whole words."""
+
+    label: str
+    n: int
+    share: float
+    interval: tuple[float, float]
+    whole: Leak | None = None
+
+
+def leaks(version: ModelVersion) -> tuple[Leak, ...]:
+    """Return what surrogates would leave readable, as its training measured it; nothing where it did not."""
+    found = (version.manifest.get("surrogates") or {}).get("missed", {})
+    parsed = version.schema_version.parsed
+    names = {label.key: label.name for head in parsed.of_kind(Kind.SPANS) for label in head.labels}
+    return tuple(leak for key, one in found.items() if (leak := _leak(names.get(key, key), one)) is not None)
+
+
+def _leak(name: str, found: dict[str, Any]) -> Leak | None:
+    if not found["n"]:
+        return None
+    low, high = found["interval"]
+    whole = _leak(name, found["whole"]) if "whole" in found else None
+    return Leak(name, found["n"], found["share"], (low, high), whole)
+
+
 def uncalibrated(version: ModelVersion) -> list[str]:
     """Return the heads that too few labels were held out of to say how sure their answers are."""
     heads = version.schema_version.parsed.by_key

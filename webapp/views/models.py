@@ -89,6 +89,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "unanswered": learning.unanswered(version),
         "uncalibrated": learning.uncalibrated(version),
         "faults": learning.faults(version),
+        "leaks": learning.leaks(version),
         "is_champion": champion(version.schema) == version,
         "standing": gate.standing(version),
         "gate": evaluation.gate if evaluation else {},

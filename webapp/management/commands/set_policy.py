@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from webapp.actions import audit, schemas
 from webapp.errors import CaseloopError
 from webapp.management import named
+from webapp.models import ModelVersion
+from webapp.queries import learning
 from webapp.queries import schemas as in_force
 
 
@@ -43,3 +45,15 @@ class Command(BaseCommand):
         row = schemas.set_policy(schema, found, reason=options["reason"][:500], by=None)
         audit.record(None, "policy set", f"policy {row.pk}")
         self.stdout.write(f"Policy {row.pk} of {schema.title} is in force.")
+        if found.hidden_labels:
+            self.stdout.write(self._leaks(in_force.answering_version(schema)))
+
+    def _leaks(self, version: ModelVersion) -> str:
+        """Say which names the version in use leaves readable."""
+        shares = [
+            f"{one.label} {one.share:.3f} ({one.interval[0]:.2f} to {one.interval[1]:.2f}, n {one.n})"
+            for one in learning.leaks(version)
+        ]
+        if not shares:
+            return f"What {version} misses of names stays readable; how much that is was not measured."
+        return f"What {version} misses stays readable: {', '.join(shares)}."
