@@ -13,9 +13,9 @@ from django.utils.choices import flatten_choices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from ml import answers
+from ml import answers, surrogates
 from ml.schema import Head, Kind
-from ml.types import Labels
+from ml.types import Labels, Span
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
 from webapp.models import Correction, Prediction, Profile, Schema
@@ -29,6 +29,7 @@ MARKS = {"yes": True, "no": False, "na": None}
 TOOK = "took"  # What case.js says when somebody takes the answer of an annotator
 LONGEST_RANGE = 20  # Digits of a start and an end
 LONGEST_NUMBER = 9  # Digits of a number that a column holds
+LONGEST_ROW = 18  # Digits of the number of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,18 @@ def storable(text: str) -> str:
 
 
 def read_answers(page: CasePage, form: QueryDict) -> Answered:
-    """Read the answers of all heads. A sub-category that was changed sets its main category."""
+    """Read the answers of all heads. A sub-category that was changed sets its main category.
+
+    Entities come as places of the text that the form was shown with, and are moved to the original.
+    """
     raw: dict[str, Any] = {}
+    named_cover = form.get("cover", "")
+    cover = page.case.covers.filter(pk=int(named_cover)).first() if _is_number(named_cover) else None
+    over = cover.parsed if cover else surrogates.Cover()
+    original = page.case.stored_text.text
+    text = over.applied(original)
     for view in page.heads:
-        value = _value(view, form, page.case.stored_text.text)
+        value = _value(view, form, text, over)
         if value is not None:
             raw[view.head.key] = value
     typed = dict(raw)
@@ -67,12 +76,12 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
         parent = view.head.parent
         if parent and view.head.key in raw and raw[view.head.key] != shown:
             raw.pop(parent, None)  # Read again from the sub-category, which was chosen later and says more
-    labels, problems = answers.read(page.schema, raw, text=page.case.stored_text.text)
+    labels, problems = answers.read(page.schema, raw, text=original)
     errors = [problem.message for problem in problems]
     errors += [
         _("%(head)s: these words do not stand in the text, or are marked already.") % {"head": view.head.name}
         for view in page.heads
-        if view.head.kind == Kind.SPANS and _is_lost(view.head, form, page.case.stored_text.text)
+        if view.head.kind == Kind.SPANS and _is_lost(view.head, form, text)
     ]
     errors += [
         f"{view.head.name} has no answer; choose one."
@@ -86,7 +95,8 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     # The page of a decided audit shows the model's answers: one that names none would pass for blind. If the case has
     # changed since, the form is older than that page, and is told so when it is saved
     is_nameless = page.case.is_audit and page.shown is not None and not named and revision == page.case.revision
-    if revision == NO_REVISION or (named and prediction is None) or is_nameless:
+    is_lost = (named and prediction is None) or (named_cover and cover is None)
+    if revision == NO_REVISION or is_lost or is_nameless:
         errors.append("The form is not complete; open the case again.")
     reason, known = form.get("reason", ""), form.get("known", "")
     return Answered(
@@ -101,7 +111,11 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     )
 
 
-def _value(view: HeadView, form: QueryDict, text: str) -> Any:
+def _is_number(written: str) -> bool:
+    return written.isdecimal() and len(written) <= LONGEST_ROW
+
+
+def _value(view: HeadView, form: QueryDict, text: str, over: surrogates.Cover) -> Any:
     """Read what was sent for one head; None where nothing was asked or answered, which is not the same as "none"."""
     head = view.head
     match head.kind:
@@ -116,13 +130,16 @@ def _value(view: HeadView, form: QueryDict, text: str) -> Any:
             # What only others marked, and nobody took, was not answered
             is_answered = any(span.is_said or span.is_chosen for span in view.spans)
             is_none = form.get(f"{head.key}.shown") == TOOK or (is_answered and f"{head.key}.shown" in form)
-            return [*spans, *added] or ([] if is_none else None)
+            found = [*spans, *added]
+            if over.pieces:
+                found = over.spans_back(found, view.known)
+            return found or ([] if is_none else None)
         case Kind.RUBRIC:
             return _rubric(head, form)
 
 
-def _spans(values: list[str]) -> list[dict[str, Any]]:
-    spans = []
+def _spans(values: list[str]) -> list[Span]:
+    spans: list[Span] = []
     for value in values:
         start, _, rest = value.partition(":")
         end, _, label = rest.partition(":")
@@ -131,7 +148,7 @@ def _spans(values: list[str]) -> list[dict[str, Any]]:
     return spans
 
 
-def _typed_span(head: Head, form: QueryDict, text: str, spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _typed_span(head: Head, form: QueryDict, text: str, spans: list[Span]) -> list[Span]:
     """Return where words that somebody typed stand first in a text without being marked; nowhere, or once."""
     words = form.get(f"{head.key}.words", "").strip()
     label = form.get(f"{head.key}.label", "")

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from webapp.models import Case, Reveal, RevealReason
+from webapp.actions import covers
+from webapp.models import Case, Cover, Reveal, RevealReason
 from webapp.queries import schemas
 
 
@@ -15,6 +16,13 @@ def reveal(case: Case, person: User, reason: RevealReason, *, note: str = "") ->
     """Show a person the names of one case for as long as the policy says, and record who, why and until when."""
     until = timezone.now() + timedelta(minutes=schemas.policy(case.schema).parsed.reveal_minutes)
     return Reveal.objects.create(case=case, person=person, reason=reason, note=note, until=until)
+
+
+def cover_for(case: Case, person: User) -> Cover | None:
+    """Return by what the names of a case are hidden from a person; None where the policy or a reveal shows them."""
+    if not schemas.policy(case.schema).parsed.hide_from_reviewers or until(case, person) is not None:
+        return None
+    return covers.current(case)
 
 
 def until(case: Case, person: User) -> datetime | None:

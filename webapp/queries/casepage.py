@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ml import surrogates
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
-from webapp.models import Case, Label, Prediction
+from ml.types import Span
+from webapp.models import Case, Cover, Label, Prediction
 from webapp.queries import history, schemas, transcript, wording
 from webapp.queries.history import Line
 from webapp.queries.sides import HeadSides, Sides
@@ -17,7 +19,7 @@ from webapp.queries.transcript import SpanView, Turn
 SHOWN_AT_ONCE = 6  # Candidates of a head before "all labels"
 SHOWN_ALL = 9  # So few are never folded: as many as there are keys
 # Keys of the page that no head may have; see keys.html
-TAKEN = "abnoruwxy"
+TAKEN = "abnoruvwxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class HeadView:
     typed_words: str = ""  # That are to be marked
     typed_label: str = ""
     sides: HeadSides | None = None  # What several people answered
+    known: tuple[Span, ...] = ()  # The entities that are shown, on the original text
 
     @property
     def likely(self) -> tuple[Option, ...]:
@@ -99,6 +102,8 @@ class CasePage:
     shown: Prediction | None
     look: str = ""  # The head whose words are marked
     sides: Sides | None = None
+    cover: Cover | None = None  # By which names are hidden
+    details: Mapping[str, Any] = field(default_factory=dict)  # What came with the case; it may name people
 
 
 def page(
@@ -108,6 +113,7 @@ def page(
     look: str = "",
     since: int | None = None,
     sides: Sides | None = None,
+    cover: Cover | None = None,
 ) -> CasePage:
     """Return the page of a case.
 
@@ -119,6 +125,7 @@ def page(
         look: the head whose words are marked; without one, none are before a head is chosen.
         since: the newest annotation that the reader knew of.
         sides: what several people answered. Where they are hidden, so is all that names people or tells of the model.
+        cover: by which names are hidden; places on the page are those of the covered text then.
     """
     schema = schemas.newest_version(case.schema).parsed
     is_blind = case.is_audit and case.is_open
@@ -132,13 +139,22 @@ def page(
     if is_hidden:
         flags = [flag for flag in flags if "name" not in flag.facts]
     routing = schemas.policy(case.schema).parsed.thresholds
-    text = case.stored_text.text
-    looks = shown.looks if shown else {}
+    over = cover.parsed if cover else surrogates.Cover()
+    original = case.stored_text.text
+    text = over.applied(original)
+    looks = _moved(shown.looks if shown else {}, over)
     letters = _letters(schema)
     views = []
     for head in schema.heads:
         answer = _answer(head, labels.get(head.key), said.get(head.key), chosen)
-        view = _view(head, answer, said.get(head.key), text, marked=sides.spans.get(head.key, ()) if sides else ())
+        view = _view(
+            head,
+            answer,
+            said.get(head.key),
+            text,
+            over,
+            marked=sides.spans.get(head.key, ()) if sides else (),
+        )
         views.append(
             replace(
                 view,
@@ -163,13 +179,34 @@ def page(
         is_blind=is_blind,
         heads=tuple(views),
         turns=transcript.turns(text, spans, looks),
-        history=() if tells_little else history.lines(case, schema, since=since),
+        history=() if tells_little else _without_names(history.lines(case, schema, since=since), cover, original),
         versions=() if tells_little else history.versions(case, schema),
         known=history.newest(case),
         shown=shown,
         look=look if looks.get(look) else "",
         sides=sides,
+        cover=cover,
+        details={} if cover else case.metadata,
     )
+
+
+def _without_names(lines: tuple[Line, ...], cover: Cover | None, text: str) -> tuple[Line, ...]:
+    if cover is None:
+        return lines
+    given, region = cover.parsed.given(text), cover.rules["region"]
+    return tuple(replace(line, note=surrogates.hide(line.note, given, region=region)) for line in lines)
+
+
+def _moved(looks: Mapping[str, Any], over: surrogates.Cover) -> dict[str, list[tuple[int, int, float]]]:
+    """Return what heads looked at as places of the covered text; of a surrogate, the most of its words."""
+    found: dict[str, list[tuple[int, int, float]]] = {}
+    for head, words in looks.items():
+        most: dict[tuple[int, int], float] = {}
+        for start, end, weight in words:
+            place = over.out(int(start), int(end))
+            most[place] = max(weight, most.get(place, weight))
+        found[head] = [(*place, weight) for place, weight in most.items()]
+    return found
 
 
 def _letters(schema: Schema) -> dict[str, str]:
@@ -199,7 +236,13 @@ def _answer(head: Head, label: Label | None, said: dict[str, Any] | None, chosen
 
 
 def _view(
-    head: Head, answer: Any, said: dict[str, Any] | None, text: str, *, marked: Sequence[dict[str, Any]]
+    head: Head,
+    answer: Any,
+    said: dict[str, Any] | None,
+    text: str,
+    over: surrogates.Cover,
+    *,
+    marked: Sequence[Span],
 ) -> HeadView:
     found = said or {}
     probabilities = found.get("probabilities") or {}
@@ -208,7 +251,10 @@ def _view(
         head=head,
         options=_options(head, answer, model, probabilities),
         groups=_groups(head, answer or {}, model or {}, probabilities) if head.kind == Kind.RUBRIC else (),
-        spans=_spans(head, answer or [], model or [], marked, text) if head.kind == Kind.SPANS else (),
+        spans=_spans(head, *map(over.spans_out, (answer or [], model or [], marked)), text)
+        if head.kind == Kind.SPANS
+        else (),
+        known=_known(answer or [], [*(model or []), *marked], over) if head.kind == Kind.SPANS else (),
         confidence=_percent(found.get("confidence")),
         is_none=answer == [],
     )
@@ -262,12 +308,14 @@ def _groups(
     )
 
 
+def _known(answer: list[Span], others: list[Span], over: surrogates.Cover) -> tuple[Span, ...]:
+    """Return the entities that stand, and those of others that look like none of them under the cover."""
+    standing = {_value(span) for span in over.spans_out(answer)}
+    return (*answer, *(span for span in others if _value(over.spans_out([span])[0]) not in standing))
+
+
 def _spans(
-    head: Head,
-    answer: list[dict[str, Any]],
-    model: list[dict[str, Any]],
-    marked: Sequence[dict[str, Any]],
-    text: str,
+    head: Head, answer: list[Span], model: list[Span], marked: list[Span], text: str
 ) -> tuple[SpanView, ...]:
     """Return the entities that stand, and unticked those of the model, or of anybody, that do not."""
     standing = {_value(span) for span in answer}
@@ -287,7 +335,7 @@ def _spans(
     )
 
 
-def _value(span: dict[str, Any]) -> str:
+def _value(span: Span) -> str:
     return f"{span['start']}:{span['end']}:{span['label']}"
 
 

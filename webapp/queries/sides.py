@@ -10,9 +10,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from ml import disagreement, metrics
+from ml import disagreement, metrics, surrogates
 from ml.schema import Head, Kind, Schema
-from webapp.models import Annotation, Case, Origin
+from webapp.models import Annotation, Case, Cover, Origin
 from webapp.queries import wording
 from webapp.queries.agreement import OWN
 
@@ -57,10 +57,11 @@ class Sides:
     is_hidden: bool
 
 
-def of(case: Case, schema: Schema, *, is_hidden: bool) -> Sides | None:
+def of(case: Case, schema: Schema, *, cover: Cover | None = None, is_hidden: bool) -> Sides | None:
     """Return what people answered by themselves, or None where fewer than two did.
 
-    Of a case that is audited and open, what a file says is left out, as it is from all of its page.
+    Of a case that is audited and open, what a file says is left out, as it is from all of its page. With a cover,
+    entities are shown where they are in the covered text.
     """
     rows = case.annotations.filter(OWN, superseded_by=None, is_skip=False, is_deletion=False)
     if case.is_audit and case.is_open:
@@ -74,21 +75,26 @@ def of(case: Case, schema: Schema, *, is_hidden: bool) -> Sides | None:
         said.sort(key=lambda row: hashlib.sha256(f"{case.pk}:{row.annotator_id}".encode()).digest())
         names = {row.pk: _("Annotator %(number)d") % {"number": at} for at, row in enumerate(said, 1)}
     heads, spans = {}, {}
+    over = cover.parsed if cover else surrogates.Cover()
     for head in schema.heads:
         answered = [row for row in said if head.key in row.answers]
         if len(answered) > 1:
-            heads[head.key] = _sides(head, answered, names, case.stored_text.text)
+            heads[head.key] = _sides(head, answered, names, case.stored_text.text, over)
             if head.kind == Kind.SPANS:
                 spans[head.key] = [span for row in answered for span in row.answers[head.key]]
     return Sides(heads, spans, is_hidden)
 
 
-def _sides(head: Head, said: Sequence[Annotation], names: Mapping[int, str], text: str) -> HeadSides:
+def _sides(
+    head: Head, said: Sequence[Annotation], names: Mapping[int, str], text: str, over: surrogates.Cover
+) -> HeadSides:
     answers = [row.answers[head.key] for row in said]
     found = disagreement.widest(head, answers)
+    shown = [over.spans_out(answer) for answer in answers] if head.kind == Kind.SPANS else answers
+    inputs = [json.dumps(_inputs(head, answer)) for answer in shown]
     return HeadSides(
-        people=tuple(Person(names[row.pk], json.dumps(_inputs(head, row.answers[head.key]))) for row in said),
-        rows=tuple(_rows(head, answers, text)),
+        people=tuple(Person(names[row.pk], its) for row, its in zip(said, inputs, strict=True)),
+        rows=tuple(_rows(head, shown, over.applied(text))),
         is_same=found.exact == 0.0,
         distance=_distance(found) if head.kind == Kind.SPANS and found.exact else "",
     )

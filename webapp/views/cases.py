@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp import forms
-from webapp.actions import drafts, leases, reviews, sightings
+from webapp.actions import drafts, leases, reveals, reviews, sightings
 from webapp.errors import CaseloopError, NotSendable, StaleCase
-from webapp.models import Case, CaseState, Correction, Draft
+from webapp.models import Case, CaseState, Correction, Cover, Draft, RevealReason
 from webapp.queries import asks, casepage, schemas, sides, similar, wording
 from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
@@ -34,13 +34,14 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     if is_supervisor and case.state == CaseState.REVIEW:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
-    beside = _beside(request, case)
-    page = casepage.page(case, look=request.GET.get("look", ""), sides=beside)
+    cover = reveals.cover_for(case, person_of(request))
+    beside = _beside(request, case, cover)
+    page = casepage.page(case, look=request.GET.get("look", ""), sides=beside, cover=cover)
     draft = drafts.of(case, person_of(request)) if is_supervisor else None
     if draft is None:
         return _show(request, page, can_decide=is_supervisor, revision=case.revision)
     form = forms.read_answers(page, _sent(draft))
-    page = casepage.page(case, chosen=form.typed, look=page.look, since=form.known, sides=beside)
+    page = casepage.page(case, chosen=form.typed, look=page.look, since=form.known, sides=beside, cover=cover)
     return _show(request, page, can_decide=True, revision=case.revision, form=form, draft=draft)
 
 
@@ -52,6 +53,22 @@ def release(request: HttpRequest, pk: int) -> HttpResponse:
     keep_draft(request, case)
     leases.release(case, person_of(request))
     return redirect("queue")
+
+
+@require_POST
+@allow(*STAFF)
+def reveal(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show this person the names of a case for a while; what was typed is kept."""
+    case = case_for(request.user, pk)
+    reason = request.POST.get("reveal_reason", "")
+    note = forms.storable(request.POST.get("reveal_note", "")).strip()[:500]
+    if reason not in RevealReason or (reason == RevealReason.OTHER and not note):
+        messages.error(request, _("Choose what you need the names for; say it in words where it is another reason."))
+    else:
+        reveals.reveal(case, person_of(request), RevealReason(reason), note=note)
+    if Role.SUPERVISOR in roles_of(request.user):
+        keep_draft(request, case)
+    return redirect("case", pk=case.pk)
 
 
 @require_POST
@@ -103,7 +120,7 @@ def keep_draft(request: HttpRequest, case: Case) -> bool:
 
 def _values(form: QueryDict) -> dict[str, list[str]]:
     """Return what a form holds, as the database can keep it."""
-    names = (name for name in form if name != "csrfmiddlewaretoken")
+    names = (name for name in form if name != "csrfmiddlewaretoken" and not name.startswith("reveal_"))
     return {forms.storable(name): [forms.storable(value) for value in form.getlist(name)] for name in names}
 
 
@@ -154,8 +171,7 @@ def second_opinion(request: HttpRequest, pk: int) -> HttpResponse:
 def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, forms.Answered], str]) -> HttpResponse:
     """Do something with a case and open the next one; where it cannot be done, nothing that was typed is lost."""
     case = case_for(request.user, pk)
-    beside = _beside(request, case)
-    form = forms.read_answers(casepage.page(case, sides=beside), request.POST)
+    form = forms.read_answers(casepage.page(case, sides=_beside(request, case, None)), request.POST)
     errors, status = form.errors if act is _decide else (), 422
     revision = form.revision  # Of a faulty form too: mended, it is still as old as it was
     if not errors:
@@ -169,18 +185,20 @@ def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, for
     if errors:
         for error in errors:
             messages.error(request, error)
-        page = casepage.page(case, chosen=form.typed, since=form.known, sides=beside)
+        cover = reveals.cover_for(case, person_of(request))
+        beside = _beside(request, case, cover)
+        page = casepage.page(case, chosen=form.typed, since=form.known, sides=beside, cover=cover)
         return _show(request, page, can_decide=True, revision=revision, form=form, status=status)
     drafts.send(case, person_of(request), _values(request.POST), revision=form.revision)
     return next_case(request)
 
 
-def _beside(request: HttpRequest, case: Case) -> sides.Sides | None:
+def _beside(request: HttpRequest, case: Case, cover: Cover | None) -> sides.Sides | None:
     """Return what several people answered, for those who may see the answers of others."""
     if not roles_of(request.user) & set(STAFF):
         return None
     schema = schemas.newest_version(case.schema).parsed
-    return sides.of(case, schema, is_hidden=request.session.get(HIDES, False))
+    return sides.of(case, schema, cover=cover, is_hidden=request.session.get(HIDES, False))
 
 
 def _decide(request: HttpRequest, case: Case, form: forms.Answered) -> str:
@@ -225,6 +243,8 @@ def _show(
         "form": form,
         "draft": draft,
         "reasons": Correction.choices,
+        "reveal_reasons": RevealReason.choices,
+        "revealed_until": None if page.cover else reveals.until(page.case, person_of(request)),
         "annotators": asks.annotators(page.case) if can_decide and page.case.is_open else [],
         "revision": revision,
         "page": page,

@@ -314,6 +314,10 @@ const by_key = {
     press("b");
     document.querySelector(".back select")?.focus();
   },
+  v: () => {
+    press("v");
+    document.querySelector("#reveal select")?.focus();
+  },
   y: () => document.getElementById("reason")?.focus(),
   x: () => { if (current) takeNext(current); },
   w: () => { marksWords = !marksWords; showWords(); },
