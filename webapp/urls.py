@@ -7,6 +7,7 @@ from webapp.api import standin, v1
 from webapp.views import (
     agreement,
     alerts,
+    audit,
     backend,
     cases,
     figures,
@@ -73,6 +74,8 @@ urlpatterns = [
     path("people/", people.people_list, name="people"),
     path("people/<int:pk>/deactivate/", people.deactivate, name="deactivate"),
     path("people/<int:pk>/reactivate/", people.reactivate, name="reactivate"),
+    path("audit/", audit.audit_page, name="audit"),
+    path("audit/export/", audit.export_audit, name="export-audit"),
     path("ls-backend/health", backend.health, name="backend-health"),
     path("ls-backend/setup", backend.setup, name="backend-setup"),
     path("ls-backend/predict", backend.predict, name="backend-predict"),
