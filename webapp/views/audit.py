@@ -58,7 +58,7 @@ def audit_page(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@allow(Role.ADMIN)
+@allow(Role.ADMIN)  # type: ignore[arg-type]  # A stream is no HttpResponse to Django
 def export_audit(request: HttpRequest) -> StreamingHttpResponse:
     """Send the lines that fit as CSV; that somebody took them is a line itself."""
     asked = AuditForm(request.POST).asked()
