@@ -20,7 +20,7 @@ PLACES = (  # Address name, words, roles
     ("imports", "Imports", (Role.ADMIN,)),
     ("models", "Models", STAFF),
     ("people", "People", (Role.ADMIN,)),
-    ("audit", "Audit log", (Role.ADMIN,)),
+    ("audit", "Audit", (Role.ADMIN,)),
     ("status", "Status", STAFF),
 )
 
