@@ -130,7 +130,8 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     numbers |= {"roll-back": version.pk, "promotion": row.pk, "snapshot": snapshots.take(version.schema_version).pk}
     numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
     numbers |= dict.fromkeys(
-        ("reveal", "draft", "discard-draft", "similar", "hide-names", "send-back", "second-opinion", "escalate"), case.pk
+        ("reveal", "draft", "discard-draft", "similar", "hide-names", "send-back", "second-opinion", "escalate"),
+        case.pk,
     )
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))
     numbers["acknowledge"] = raised.pk

@@ -251,7 +251,7 @@ def _view(
         head=head,
         options=_options(head, answer, model, probabilities),
         groups=_groups(head, answer or {}, model or {}, probabilities) if head.kind == Kind.RUBRIC else (),
-        spans=_spans(head, *map(over.spans_out, (answer or [], model or [], marked)), text)
+        spans=_spans(head, over.spans_out(answer or []), over.spans_out(model or []), over.spans_out(marked), text)
         if head.kind == Kind.SPANS
         else (),
         known=_known(answer or [], [*(model or []), *marked], over) if head.kind == Kind.SPANS else (),
@@ -314,9 +314,7 @@ def _known(answer: list[Span], others: list[Span], over: surrogates.Cover) -> tu
     return (*answer, *(span for span in others if _value(over.spans_out([span])[0]) not in standing))
 
 
-def _spans(
-    head: Head, answer: list[Span], model: list[Span], marked: list[Span], text: str
-) -> tuple[SpanView, ...]:
+def _spans(head: Head, answer: list[Span], model: list[Span], marked: list[Span], text: str) -> tuple[SpanView, ...]:
     """Return the entities that stand, and unticked those of the model, or of anybody, that do not."""
     standing = {_value(span) for span in answer}
     said = {_value(span): span for span in model}

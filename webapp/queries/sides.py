@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from ml import disagreement, metrics, surrogates
 from ml.schema import Head, Kind, Schema
+from ml.types import Span
 from webapp.models import Annotation, Case, Cover, Origin
 from webapp.queries import wording
 from webapp.queries.agreement import OWN
@@ -53,7 +54,7 @@ class Sides:
     """All heads that two or more people answered; where it is hidden, they have no names and the model no answer."""
 
     heads: Mapping[str, HeadSides]
-    spans: Mapping[str, Sequence[dict[str, Any]]]  # What anybody marked, by head
+    spans: Mapping[str, Sequence[Span]]  # What anybody marked, by head
     is_hidden: bool
 
 

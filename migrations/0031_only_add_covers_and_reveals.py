@@ -13,5 +13,5 @@ REVERSE = "".join(f"drop trigger append_only on {table};\n" for table in TABLES)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webapp", "0029_covers_and_reveals")]
+    dependencies = [("webapp", "0030_covers_and_reveals")]
     operations = [migrations.RunSQL(FORWARD, REVERSE)]

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0028_one_annotator_by_system'),
+        ('webapp', '0029_request_of_a_wish'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
