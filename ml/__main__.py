@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--layers", type=int, metavar="N", help="of the encoder that are left; of a lone teacher's where there is one"
     )
+    train.add_argument(
+        "--resume", metavar="DIR", help="go on from the savepoint that a killed full training left in OUT-savepoints"
+    )
     train.add_argument("--mlflow", metavar="URI", default="", help="MLflow server that takes a record of the run")
     validate = commands.add_parser(
         "cross-validate", parents=[learning], help="measure what training gives, in folds; prints one JSON object"

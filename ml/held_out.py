@@ -55,23 +55,23 @@ class Watch:
         """Begin with what there is before the first epoch; `patience` counts epochs in which no head gets better."""
         self.best = begun
         self._patience = patience
-        self._highest = dict(begun.figures)
-        self._moved = begun.epoch
+        self.highest = dict(begun.figures)
+        self.moved = begun.epoch
 
     def sees(self, found: Outcome) -> bool:
         """Look at the next epoch, and tell whether it is the best so far."""
         for key, figure in found.figures.items():
-            if figure > self._highest.get(key, -1.0):  # Heads learn at their own pace, and a slow one is waited for
-                self._highest[key] = figure
-                self._moved = found.epoch
+            if figure > self.highest.get(key, -1.0):  # Heads learn at their own pace, and a slow one is waited for
+                self.highest[key] = figure
+                self.moved = found.epoch
         if not found.is_better_than(self.best):
             return False
-        self.best, self._moved = found, found.epoch
+        self.best, self.moved = found, found.epoch
         return True
 
     def is_over_at(self, epoch: int) -> bool:
         """Tell whether nothing has become better for long enough."""
-        return epoch - self._moved >= self._patience
+        return epoch - self.moved >= self._patience
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class Policy:
     place where the urgent end is true and something else was answered. Harm doubles every `doubling_hours` of waiting.
     `overlap_share` of the cases that go to annotators goes to `overlap_annotators` of them, each by themselves. Where
     they are farther apart on a head than `disagreement_limits` says (`ml.disagreement`), the case is reviewed; heads
-    that route have the limit 0 unless it is given, and others have none. `gate` says what a version must show before it
+    that route have the limit 0 unless it is given, and others have none. Once `train_after` cases have labels that no
+    training has seen, one is begun; 0 never begins one. `gate` says what a version must show before it
     is put in use (`ml.gate.Rules`).
 
     Entities with one of the `hidden_labels`, and phone numbers beside them, go to annotators as surrogates; where
@@ -79,6 +80,7 @@ class Policy:
     overlap_share: float = 0.0
     overlap_annotators: int = 2
     disagreement_limits: Mapping[str, float] = field(default_factory=dict)
+    train_after: int = 0
     gate: Mapping[str, Any] = field(default_factory=dict)
     hidden_labels: Sequence[str] = field(default_factory=list)
     hide_from_reviewers: bool = False

@@ -37,6 +37,7 @@ HEADS = "heads.onnx"
 TOKENIZER = "tokenizer.json"
 HEAD_WEIGHTS = "heads.safetensors"
 TUNED_WEIGHTS = "encoder.safetensors"
+SAVEPOINT = "savepoint.safetensors"  # Not of a model folder: see `ml.savepoint`
 SERVED = (ENCODER, HEADS, TOKENIZER)
 LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "onnx", "onnxruntime")
 
@@ -137,6 +138,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if missing:
         raise ModelFolderError(f"{path} lacks {', '.join(missing)}")
     return dict(manifest)
+
+
+def has_savepoint(folder: str | Path) -> bool:
+    """Whether a training that died left something there to go on from."""
+    return (Path(folder) / SAVEPOINT).is_file()
 
 
 def named(schema: Schema) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ml import calibration, contrast, frozen, held_out, leaks, matching, metrics, penalties, served, targets, tuning
+from ml import calibration, contrast, frozen, held_out, leaks, matching, metrics, penalties, savepoint, served, targets, tuning
 from ml import model as models
 from ml.calibration import HeadCalibration
 from ml.config import TrainConfig
@@ -21,6 +21,7 @@ from ml.held_out import HeldOut, Outcome
 from ml.model import CaseModel
 from ml.pieces import Pieces
 from ml.progress import OnProgress, ignore
+from ml.savepoint import Savepoints
 from ml.schema import Head, Kind, Schema
 from ml.served import INT8
 from ml.targets import SpanTarget, Target
@@ -72,6 +73,8 @@ def train(
     validation: Sequence[Example] = (),
     teachers: Teachers | None = None,
     exports: Path | None = None,
+    savepoints: Path | None = None,
+    resume: Path | None = None,
     progress: OnProgress = ignore,
 ) -> TrainedModel:
     """Train the heads that have labels enough.
@@ -82,12 +85,15 @@ def train(
         validation: rows for early stopping and calibration; without them, a part of the examples serves.
         teachers: models to learn from beside the labels.
         exports: folder that keeps exported encoders.
+        savepoints: folder to write savepoints into while the encoder's upper layers are tuned.
+        resume: such a folder, of a training that died; this one goes on from there, and writes its own there too.
         progress: called after each batch of texts and each epoch; what it raises ends the training.
 
     Raises:
         TrainingError: no head has labels enough.
         TeacherError: a teacher has other labels than the schema.
         encoder.EncoderError: the encoder cannot be tuned, or has fewer layers than are wanted.
+        savepoint.SavepointError: there is no savepoint to resume from, or it is one of another training.
     """
     keys = learnable(schema, examples)
     if teachers:
@@ -95,6 +101,12 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         rows = [*examples, *validation]
+        saves = None
+        if folder := resume or savepoints:
+            taught = [encoder.digest, *(teachers.hashes if teachers else ())]
+            saves = Savepoints(folder, savepoint.digest_of(rows, len(validation), schema, config, taught))
+            if resume:
+                saves.check()  # Before the minutes that it takes to come to where it was written
         if config.layers and config.layers < len(encoder.layers):
             encoder = matching.shrink(encoder, [row.text for row in rows], config, progress)
         is_out = held_out.draw([row.text for row in examples], len(validation), config)
@@ -109,7 +121,7 @@ def train(
         else:
             found = learning.fit(encoder, served.export(encoder, INT8, exports=exports), is_out)
             if config.profile == "full":
-                found = learning.tune(found)
+                found = learning.tune(found, saves, goes_on=resume is not None)
         return learning.finish(found, told_apart.key if told_apart else None)
 
 
@@ -201,9 +213,10 @@ class _Learning:
         learnt = contrast.learn(encoder, head, _of(self.rows, ~is_out[0]), self.config, self.tell)
         return self.fit(learnt, served.export(learnt, INT8), is_out, after=after)
 
-    def tune(self, found: _Fitted) -> _Fitted:
+    def tune(self, found: _Fitted, saves: Savepoints | None, *, goes_on: bool) -> _Fitted:
         """Let the encoder's upper layers learn with the heads."""
-        encoder, outcome = tuning.tune(found.network, found.encoder, found.out, found.outcome, self.config, self.tell)
+        begun = found.network, found.encoder, found.out, found.outcome
+        encoder, outcome = tuning.tune(*begun, self.config, self.tell, saves=saves, goes_on=goes_on)
         ready = found.ready
         if encoder.tuned:
             ready = served.export(encoder, INT8)

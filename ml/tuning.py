@@ -31,6 +31,7 @@ from ml.held_out import HeldOut, Outcome, Tags, Watch
 from ml.model import CaseModel
 from ml.pieces import Pieces, Windows
 from ml.progress import OnProgress, Progress
+from ml.savepoint import Course, Savepoints
 
 SORTED_AT_ONCE = 16  # Batches whose texts are sorted by length together: chance enough, and little padding
 LARGEST_GRADIENT = 1.0
@@ -116,25 +117,36 @@ class States:
 
 
 def tune(
-    network: CaseModel, encoder: Encoder, out: HeldOut, begun: Outcome, config: TrainConfig, tell: OnProgress
+    network: CaseModel,
+    encoder: Encoder,
+    out: HeldOut,
+    begun: Outcome,
+    config: TrainConfig,
+    tell: OnProgress,
+    *,
+    saves: Savepoints | None = None,
+    goes_on: bool = False,
 ) -> tuple[Encoder, Outcome]:
     """Train the upper layers and the heads together, and leave them as they were at the epoch that was best.
 
     Args:
         network: heads of one copy, trained on the frozen encoder.
         begun: what they say there; it stands if no epoch is better.
+        saves: where savepoints are written.
+        goes_on: go on from the savepoint that is there.
 
     Returns:
         The encoder with its new weights, or as it was, and what the model says of the rows.
 
     Raises:
         EncoderError: the encoder is built in a way that cannot be tuned.
+        SavepointError: there is no savepoint to go on from, or it is one of another training.
     """
     upper = Upper.above(encoder, config.tune_layers)
     with tempfile.TemporaryDirectory(prefix="caseloop-tuning-") as folder:
         states = below(encoder, upper.depth, out.pieces, Path(folder), tell)
         tuning = Tuning(network, encoder, upper, states, out, config)
-        return tuning.run(begun, tell)
+        return tuning.run(begun, tell, saves, goes_on=goes_on)
 
 
 @dataclass(frozen=True)
@@ -148,48 +160,74 @@ class Tuning:
     out: HeldOut
     config: TrainConfig
 
-    def run(self, begun: Outcome, tell: OnProgress) -> tuple[Encoder, Outcome]:
+    def run(
+        self, begun: Outcome, tell: OnProgress, saves: Savepoints | None = None, *, goes_on: bool = False
+    ) -> tuple[Encoder, Outcome]:
         """Train until the held-out rows get no better, or the epochs are over."""
         out, config = self.out, self.config
         weights = [
             target.weights(~out.is_out, balance=config.balance, heaviest=config.heaviest) for target in out.pooled
         ]
-        both = nn.ModuleList([self.upper.network, self.network])
+        tasks = [[row for row in task if not out.is_out[0, row]] for task in targets.tasks([*out.pooled, *out.tagged])]
+        steps = config.tune_epochs * sum(-(-len(task) // config.tune_batch_size) for task in tasks)
+        course = self._begin(begun, steps)
+        at_first = frozen.copy_of(self.network)
+        if saves and goes_on:
+            saves.read(course)
+        while course.epoch <= config.tune_epochs:
+            self._learn(course, tasks, weights, steps, tell, saves)
+            found = self._measure(course.epoch)
+            tell(Progress("tune", course.done, steps, found.loss, found.figures, course.epoch))
+            if course.watch.sees(found):
+                course.kept = frozen.copy_of(course.both)
+            elif course.watch.is_over_at(course.epoch) and course.kept is not None:
+                break
+            course.epoch, course.order, course.at = course.epoch + 1, [], 0
+            if saves:
+                saves.write(course)
+        best = course.watch.best
+        if course.kept is None:
+            self.network.load_state_dict(at_first)
+            return self.encoder, begun
+        course.both.load_state_dict(course.kept)
+        frozen.take_out_weights(self.network, out, best, config)
+        return self.upper.put_into(self.encoder), best
+
+    def _begin(self, begun: Outcome, steps: int) -> Course:
+        config = self.config
         groups: list[dict[str, Any]] = [
             {"params": self.upper.weights},
             {"params": list(self.network.parameters()), "lr": config.tune_head_rate, "weight_decay": 0.0},
         ]
         optimiser = torch.optim.AdamW(groups, lr=config.tune_rate, weight_decay=config.tune_decay)
-        tasks = [[row for row in task if not out.is_out[0, row]] for task in targets.tasks([*out.pooled, *out.tagged])]
-        steps = config.tune_epochs * sum(-(-len(task) // config.tune_batch_size) for task in tasks)
         schedule = frozen.schedule(optimiser, steps, config.warm_up)
-        watch, kept, done = Watch(begun, patience=config.tune_patience), None, 0
-        at_first = frozen.copy_of(self.network)
-        for epoch in range(1, config.tune_epochs + 1):
-            both.train()
-            for rows in self._batches(tasks):
-                loss = self._loss(rows, weights)
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(both.parameters(), LARGEST_GRADIENT)
-                optimiser.step()
-                schedule.step()
-                done += 1
-                tell(Progress("tune", done, steps, float(loss.detach()), watch.best.figures))
-            both.eval()
-            found = self._measure(epoch)
-            tell(Progress("tune", done, steps, found.loss, found.figures, epoch))
-            if watch.sees(found):
-                kept = frozen.copy_of(both)
-            elif watch.is_over_at(epoch) and kept is not None:
-                break
-        both.eval()
-        if kept is None:
-            self.network.load_state_dict(at_first)
-            return self.encoder, begun
-        both.load_state_dict(kept)
-        frozen.take_out_weights(self.network, out, watch.best, config)
-        return self.upper.put_into(self.encoder), watch.best
+        both = nn.ModuleList([self.upper.network, self.network])
+        return Course(both, optimiser, schedule, Watch(begun, patience=config.tune_patience))
+
+    def _learn(
+        self,
+        course: Course,
+        tasks: Sequence[Sequence[int]],
+        weights: Sequence[Tensor],
+        steps: int,
+        tell: OnProgress,
+        saves: Savepoints | None,
+    ) -> None:
+        """Learn from the batches of an epoch, or from those that are left of one."""
+        course.both.train()
+        course.order = course.order or list(self._batches(tasks))
+        for rows in course.order[course.at :]:
+            loss = self._loss(rows, weights)
+            course.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(course.both.parameters(), LARGEST_GRADIENT)
+            course.optimiser.step()
+            course.schedule.step()
+            course.at, course.done = course.at + 1, course.done + 1
+            tell(Progress("tune", course.done, steps, float(loss.detach()), course.watch.best.figures))
+            if saves and saves.is_due:
+                saves.write(course)
+        course.both.eval()
 
     def _batches(self, tasks: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield the batches of an epoch, each of one task and of texts of similar length, in random order."""

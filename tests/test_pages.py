@@ -59,7 +59,10 @@ REACH = {
     "confirm-import": (M,),
     "export": (M,),
     "models": STAFF,
+    "schedule": (M,),
+    "set-schedule": (M,),
     "retrain": (M,),
+    "resume-run": (M,),
     "run": STAFF,
     "cancel-run": (M,),
     "version": STAFF,
@@ -98,7 +101,9 @@ POSTED = {
     "confirm-import",
     "export",
     "export-audit",
+    "set-schedule",
     "retrain",
+    "resume-run",
     "cancel-run",
     "promote",
     "roll-back",
@@ -128,7 +133,7 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
     row = Promotion.objects.create(schema=helpline, version=version, reason="the first")
     numbers |= {"roll-back": version.pk, "promotion": row.pk, "snapshot": snapshots.take(version.schema_version).pk}
-    numbers |= {"run": run.pk, "cancel-run": run.pk, "deactivate": other, "reactivate": other}
+    numbers |= {"run": run.pk, "cancel-run": run.pk, "resume-run": run.pk, "deactivate": other, "reactivate": other}
     numbers |= dict.fromkeys(
         ("reveal", "draft", "discard-draft", "similar", "hide-names", "send-back", "second-opinion", "escalate"),
         case.pk,

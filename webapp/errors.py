@@ -4,6 +4,8 @@ CaseloopError
 ├── StaleCase           the case changed since the form was opened
 ├── RunInProgress       one training at a time for a schema
 ├── NotEnoughLabels     training needs more
+├── NotResumable        a training left nothing to go on from
+├── NotSchedulable      trainings cannot be begun at the times given
 ├── NotPromotable       the version cannot be put in use
 ├── NotRegistrable      a model folder cannot be registered as a version
 ├── NotSettable         values are not a policy of the schema
@@ -34,6 +36,14 @@ class RunInProgress(CaseloopError):
 
 class NotEnoughLabels(CaseloopError):
     """Training needs more labels."""
+
+
+class NotResumable(CaseloopError):
+    """A training left nothing to go on from."""
+
+
+class NotSchedulable(CaseloopError):
+    """Trainings cannot be begun at the times given."""
 
 
 class NotPromotable(CaseloopError):

@@ -23,6 +23,7 @@ from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
 from webapp.queries.filters import ANY, Filters
 from webapp.queries.queue import LISTED
+from webapp.queries.schedules import DAYS, MOST_CASES
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
@@ -295,6 +296,15 @@ class RetrainForm(forms.Form):
     """How much a training learns."""
 
     profile = forms.ChoiceField(choices=Profile.choices)
+
+
+class ScheduleForm(forms.Form):
+    """When a schema is trained by itself."""
+
+    days = forms.MultipleChoiceField(choices=[(day, day.title()) for day in DAYS], required=False)
+    at = forms.TimeField(required=False)
+    profile = forms.ChoiceField(choices=Profile.choices)
+    train_after = forms.IntegerField(min_value=0, max_value=MOST_CASES)
 
 
 class PromotionForm(forms.Form):

@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "ninja",
     "django_guid",
     "django_prometheus",
+    "django_celery_beat",
     "webapp",
 ]
 MIDDLEWARE = [
@@ -110,7 +111,10 @@ CELERY_TASK_ROUTES = {
     # Beside predictions and imports, which may take minutes
     **{
         f"webapp.tasks.{name}": {"queue": "errands"}
-        for name in ("reap_runs", "sweep", "deliver_outbox", "poll_label_studio", "link_annotator")
+        for name in (
+            *("reap_runs", "sweep", "deliver_outbox", "poll_label_studio", "link_annotator"),
+            *("train_by_schedule", "train_on_new_labels"),
+        )
     },
 }
 CELERY_TASK_ACKS_LATE = True  # Every task may be delivered twice; one lost with its worker is delivered again
@@ -123,11 +127,22 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
 }
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"  # For trainings at times that an admin sets
 CELERY_BEAT_SCHEDULE = {
     # One that waits longer than until the next is due is dropped: turns must not pile up behind long work
-    "reap silent runs": {"task": "webapp.tasks.reap_runs", "schedule": 10.0, "options": {"expires": 10}},
-    "sweep what was left unsent": {"task": "webapp.tasks.sweep", "schedule": 15.0, "options": {"expires": 15}},
-    "poll Label Studio": {"task": "webapp.tasks.poll_label_studio", "schedule": 10.0, "options": {"expires": 10}},
+    # (`expire_seconds` is how the database scheduler calls it)
+    "reap silent runs": {"task": "webapp.tasks.reap_runs", "schedule": 10.0, "options": {"expire_seconds": 10}},
+    "sweep what was left unsent": {"task": "webapp.tasks.sweep", "schedule": 15.0, "options": {"expire_seconds": 15}},
+    "look for new labels": {
+        "task": "webapp.tasks.train_on_new_labels",
+        "schedule": 60.0,
+        "options": {"expire_seconds": 60},
+    },
+    "poll Label Studio": {
+        "task": "webapp.tasks.poll_label_studio",
+        "schedule": 10.0,
+        "options": {"expire_seconds": 10},
+    },
 }
 
 LABEL_STUDIO_URL = given("LABEL_STUDIO_URL")

@@ -60,6 +60,22 @@ def reap_runs() -> None:
 
 
 @shared_task
+def train_by_schedule(schema_id: int, profile: str) -> None:
+    """Ask for the training that is due."""
+    from webapp.actions import schedules
+
+    schedules.begin(schema_id, profile)
+
+
+@shared_task
+def train_on_new_labels() -> None:
+    """Ask for trainings where enough new labels have come."""
+    from webapp.actions import schedules
+
+    schedules.begin_on_new_labels()
+
+
+@shared_task
 def deliver_outbox() -> None:
     """Bring to Label Studio what waits to be sent."""
     from webapp.actions import label_studio

@@ -18,6 +18,7 @@ from webapp.views import (
     operations,
     people,
     queue,
+    schedules,
     webhooks,
 )
 
@@ -63,8 +64,11 @@ urlpatterns = [
     path("imports/<int:pk>/confirm/", imports.confirm, name="confirm-import"),
     path("exports/<slug:schema>/", imports.export, name="export"),
     path("models/", models.overview, name="models"),
+    path("models/schedule/", schedules.schedule_page, name="schedule"),
+    path("models/<slug:schema>/schedule/", schedules.set_schedule, name="set-schedule"),
     path("models/<slug:schema>/retrain/", models.retrain, name="retrain"),
     path("models/runs/<int:pk>/", models.run_page, name="run"),
+    path("models/runs/<int:pk>/resume/", models.resume, name="resume-run"),
     path("models/runs/<int:pk>/cancel/", models.cancel, name="cancel-run"),
     path("models/versions/<int:pk>/", models.version_page, name="version"),
     path("models/versions/<int:pk>/promote/", models.promote, name="promote"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from webapp import tasks
 from webapp.actions import predictions, registrations, runs, sketches, snapshots, versions
 from webapp.errors import NotRegistrable
 from webapp.models import Case, CaseText, ModelVersion, Profile, Question, Run, Schema, Snapshot, SnapshotRow
-from webapp.queries import pending, schemas
+from webapp.queries import pending, savepoints, schemas
 from webapp.serving import checked_folder
 
 if TYPE_CHECKING:
@@ -265,7 +266,8 @@ def _train(run: Run) -> None:
 
     tell = _teller(run)
     tell(Progress("snapshot", 0, 1))
-    snapshot = snapshots.take(run.schema_version)
+    snapshot = run.snapshot or snapshots.take(run.schema_version)  # Of the one that it resumes
+    runs.learns_from(run, snapshot)
     validation = snapshot.rows.filter(side=Side.VALIDATION) if _holds_out(run, snapshot) else SnapshotRow.objects.none()
     learnt = snapshot.rows.exclude(side=Side.TEST).exclude(pk__in=validation.values("pk"))
     test = _examples(snapshot.rows.filter(side=Side.TEST))
@@ -281,6 +283,8 @@ def _train(run: Run) -> None:
             encoder=_encoder(run, snapshot),
             validation=_examples(validation),
             exports=exports,
+            savepoints=savepoints.folder(run),
+            resume=savepoints.folder(run) if run.resumes else None,
             progress=tell,
         )
         manifest = export.save(trained, folder, data_hash=snapshot.digest, exports=exports, progress=tell)
@@ -292,6 +296,7 @@ def _train(run: Run) -> None:
         manifest_hash=registry.manifest_hash(folder),
         measured=_measure(Predictor(folder), snapshot, test, tell),
     )
+    shutil.rmtree(savepoints.folder(run), ignore_errors=True)
 
 
 @contextlib.contextmanager

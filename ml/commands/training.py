@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ def train(options: argparse.Namespace) -> int:
     """Learn a model and write its folder."""
     if options.begin_with and options.encoder:
         raise InputError("--encoder and --from are both given; a model goes on with the encoder that it was trained on")
+    if options.resume and not Path(options.resume).is_dir():
+        raise InputError(f"--resume: {options.resume} is no folder; expected one that a killed full training left")
     registry.check_new(options.out)
     schema = schemas.load(options.schema)
     rows = examples.read(options.data, schema)
@@ -36,6 +39,7 @@ def train(options: argparse.Namespace) -> int:
         teachers.check([schema.head(key) for key in keys])
     terminal.quiet_transformers()
     folder = Path(options.cache).expanduser()
+    savepoints = Path(f"{Path(options.out)}-savepoints")
     cache = Cache(folder / "vectors")
     begins = options.begin_with
     if options.layers and not begins and not options.encoder and len(options.teacher) == 1:
@@ -49,12 +53,20 @@ def train(options: argparse.Namespace) -> int:
     given |= config.as_json()
     with tracking.run(options.mlflow, experiment=schema.name, name=Path(options.out).name, parameters=given) as run:
         tell = run.watch(terminal.show)
-        exports = folder / "exports"
         trained = training.train(
-            rows, schema, config, encoder=reading, teachers=teachers, exports=exports, progress=tell
+            rows,
+            schema,
+            config,
+            encoder=reading,
+            teachers=teachers,
+            exports=folder / "exports",
+            savepoints=savepoints,
+            resume=Path(options.resume) if options.resume else None,
+            progress=tell,
         )
         manifest = export.save(trained, options.out, data_hash=digest, exports=exports, progress=tell)
         run.finish(manifest, options.out)
+    shutil.rmtree(options.resume or savepoints, ignore_errors=True)  # The model is there
     sys.stderr.write("\n")
     if run.failure:
         sys.stderr.write(f"warning: MLflow did not get all of the run: {run.failure}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,10 +16,12 @@ from django.utils import timezone
 
 from webapp import tasks
 from webapp.actions import audit, promotions, versions
-from webapp.errors import NotEnoughLabels, RunInProgress
-from webapp.models import Label, ModelVersion, Profile, Run, RunState, Schema
+from webapp.errors import NotEnoughLabels, NotResumable, RunInProgress
+from webapp.models import Cause, Label, ModelVersion, Profile, Run, RunState, Schema, Snapshot
 from webapp.models.learning import OPEN_RUN_STATES
-from webapp.queries import schemas
+from webapp.queries import savepoints, schemas
+
+logger = logging.getLogger(__name__)
 
 BEAT_EVERY = timedelta(seconds=10)
 SILENT_AFTER = timedelta(seconds=40)  # With the reaper's turn every 10 s, a dead run is failed within a minute
@@ -29,7 +32,14 @@ class Cancelled(Exception):
     """The run was cancelled, or failed by the reaper, while it trained."""
 
 
-def request(schema: Schema, *, by: User | None = None, profile: str = Profile.FAST, seed: int = 0) -> Run:
+def request(
+    schema: Schema,
+    *,
+    by: User | None = None,
+    profile: str = Profile.FAST,
+    seed: int = 0,
+    cause: Cause = Cause.PERSON,
+) -> Run:
     """Queue a training.
 
     Raises:
@@ -42,15 +52,45 @@ def request(schema: Schema, *, by: User | None = None, profile: str = Profile.FA
             f"{schema.title} has {labelled} labelled cases; training needs {FEWEST_LABELLED_CASES}. "
             "Import labelled cases, or label the ones that wait."
         )
+    version = schemas.newest_version(schema)
+    return _queue(Run(schema=schema, schema_version=version, profile=profile, seed=seed, requested_by=by, cause=cause))
+
+
+def request_unasked(schema: Schema, *, cause: Cause, profile: str) -> Run | None:
+    """Queue a training that no person asked for; where it cannot be, say why in the log and do nothing."""
+    try:
+        return request(schema, cause=cause, profile=profile)
+    except (NotEnoughLabels, RunInProgress) as exc:
+        why = type(exc).__name__
+        logger.info("training not begun", extra={"schema": schema.pk, "cause": cause.value, "why": why})
+        if cause == Cause.SCHEDULE:
+            audit.record(None, "scheduled run skipped", f"schema {schema.name}", why=str(exc))
+        return None
+
+
+def resume(dead: Run, *, by: User | None = None) -> Run:
+    """Queue a training that goes on from the savepoint of one that died, with the rows that it learnt from.
+
+    Raises:
+        NotResumable: it did not die, left no savepoint, or was gone on from already.
+        RunInProgress: one waits or trains already.
+    """
+    if not savepoints.can_resume(dead):
+        raise NotResumable(f"Training {dead.pk} left nothing to go on from; train anew.")
+    again = Run(schema=dead.schema, schema_version=dead.schema_version, profile=dead.profile, seed=dead.seed)
+    again.snapshot, again.resumes, again.requested_by = dead.snapshot, dead, by
+    return _queue(again)
+
+
+def _queue(run: Run) -> Run:
     try:
         with transaction.atomic():
-            version = schemas.newest_version(schema)
-            run = Run.objects.create(schema=schema, schema_version=version, profile=profile, seed=seed, requested_by=by)
-            audit.record(by, "run requested", f"run {run.pk}")
+            run.save(force_insert=True)
+            audit.record(run.requested_by, "run requested", f"run {run.pk}", cause=run.cause, resumes=run.resumes_id)
             transaction.on_commit(partial(tasks.train_model.delay, run.pk))
     except IntegrityError as exc:
         raise RunInProgress(
-            f"A training of {schema.title} is under way; it has to end before the next begins."
+            f"A training of {run.schema.title} is under way; it has to end before the next begins."
         ) from exc
     return run
 
@@ -61,7 +101,12 @@ def claim(run_id: int) -> Run | None:
     queued = Run.objects.filter(pk=run_id, state=RunState.QUEUED)
     if queued.update(state=RunState.RUNNING, started_at=now, heartbeat_at=now) != 1:
         return None
-    return Run.objects.select_related("schema", "schema_version").get(pk=run_id)
+    return Run.objects.select_related("schema", "schema_version", "snapshot").get(pk=run_id)
+
+
+def learns_from(run: Run, snapshot: Snapshot) -> None:
+    """Keep what a run learns from, before it does: one that dies is gone on from with the same rows."""
+    Run.objects.filter(pk=run.pk).update(snapshot=snapshot)
 
 
 def beat(run: Run, progress: dict[str, Any]) -> None:

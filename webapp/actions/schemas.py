@@ -17,6 +17,7 @@ from ml.slices import RulesError
 from webapp.errors import NotSettable
 from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
 from webapp.queries import people
+from webapp.queries.schedules import MOST_CASES
 
 MOST_ANNOTATORS = 9  # Of one case
 LONGEST_REVEAL = 720.0  # Minutes
@@ -74,6 +75,7 @@ def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
         "overlap_share": lambda value: _number("overlap_share", value, most=1.0),
         "overlap_annotators": _annotators,
         "disagreement_limits": lambda value: _by_head(parsed, "disagreement_limits", value, most=1.0),
+        "train_after": _train_after,
         "gate": _gate,
         "hidden_labels": lambda value: _hidden(parsed, value),
         "hide_from_reviewers": _flag,
@@ -114,6 +116,12 @@ def _number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf
 def _annotators(value: object) -> int:
     if not isinstance(value, int) or not 2 <= value <= MOST_ANNOTATORS:
         raise NotSettable(f"overlap_annotators is {_kind(value)}; expected a whole number from 2 to {MOST_ANNOTATORS}")
+    return value
+
+
+def _train_after(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_CASES:
+        raise NotSettable(f"train_after is {_kind(value)}; expected a whole number from 0 (never) to {MOST_CASES}")
     return value
 
 

@@ -12,10 +12,11 @@ from django.utils import timezone
 from webapp import tasks
 from webapp.actions import feedback, questions, searches, uploads
 from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
-from webapp.queries import pending
+from webapp.queries import pending, savepoints
 
 LEFT_BEHIND = timedelta(seconds=30)
 ABANDONED = timedelta(hours=1)
+KEPT_SAVEPOINTS = timedelta(days=7)
 
 
 def sweep() -> None:
@@ -50,6 +51,10 @@ def _remove_abandoned_folders() -> None:
     """Remove what runs saved, or had begun to, that ended before it became a version: a cancelled or killed one's."""
     if Run.objects.filter(state=RunState.RUNNING).exists():
         return  # It may have saved its folder, and still be measuring
+    oldest = (timezone.now() - KEPT_SAVEPOINTS).timestamp()
+    for path in savepoints.root().glob("run-*"):
+        if path.stat().st_mtime < oldest:
+            shutil.rmtree(path, ignore_errors=True)
     before = (timezone.now() - ABANDONED).timestamp()
     # Only names that runs give; those of half-written folders begin with a dot
     old = [path for path in Path(settings.MODELS_DIR).glob("*-run-*") if path.stat().st_mtime < before]

@@ -79,7 +79,7 @@ def _run(folders: Folders, *, engines_only: bool, with_demo: bool) -> None:
     chosen = _choose_addresses(folders)
     stores = _prepare_stores(folders)
     labelling = [programs.labelling(chosen["label_studio"])] if "label_studio" in chosen else []
-    ours = [] if engines_only else [programs.web(folders, chosen["web"]), *programs.workers(folders)]
+    ours = [] if engines_only else [programs.web(folders, chosen["web"]), *programs.workers()]
 
     with Supervisor([*stores, *labelling, *ours], folders) as supervisor:
         supervisor.wait_until_up()

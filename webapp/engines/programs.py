@@ -104,15 +104,14 @@ def web(folders: Folders, port: int) -> Program:
     )
 
 
-def workers(folders: Folders) -> list[Program]:
+def workers() -> list[Program]:
     """Describe the Celery programs: one worker for cases, one for errands, one for training, the scheduler."""
-    schedule = os.fspath(folders.run / "beat-schedule")
     return [
         _celery("worker", "Worker", "worker", "-Q", "default", "--concurrency", "1", "-n", "worker@%h"),
         _celery("errands", "Worker for errands", "worker", "-Q", "errands", "--concurrency", "1", "-n", "errands@%h"),
         _celery("trainer", "Training worker", "worker", "-Q", "train", "--concurrency", "1", "-n", "trainer@%h"),
         # No pid file: after a crash, another process may have that id.
-        _celery("scheduler", "Scheduler", "beat", "-s", schedule, "--pidfile", ""),
+        _celery("scheduler", "Scheduler", "beat", "--pidfile", ""),
     ]
 
 

@@ -30,6 +30,7 @@ from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversati
 from webapp.models.desk import Draft, Reveal, RevealReason, SavedView, Search, Sighting
 from webapp.models.feedback import Feedback
 from webapp.models.learning import (
+    Cause,
     Evaluation,
     HeadScore,
     ModelKind,
@@ -66,6 +67,7 @@ __all__ = [
     "CaseState",
     "CaseText",
     "CaseWords",
+    "Cause",
     "Checkup",
     "Conversation",
     "Correction",

@@ -131,6 +131,14 @@ class RunState(models.TextChoices):
     CANCELLED = "cancelled", "cancelled"
 
 
+class Cause(models.TextChoices):
+    """What asked for a run."""
+
+    PERSON = "person", "a person"
+    SCHEDULE = "schedule", "the schedule"
+    LABELS = "labels", "new labels"
+
+
 OPEN_RUN_STATES = (RunState.QUEUED, RunState.RUNNING)
 
 
@@ -146,8 +154,10 @@ class Run(models.Model):
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, null=True, related_name="runs")
     version = models.OneToOneField(ModelVersion, on_delete=models.PROTECT, null=True, related_name="run")
     failure = models.CharField(max_length=1000, default="", blank=True)
+    cause = models.CharField(max_length=10, choices=Cause, default=Cause.PERSON)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True)
     requested_at = models.DateTimeField(auto_now_add=True)
+    resumes = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="resumed_by")
     started_at = models.DateTimeField(null=True)
     heartbeat_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -166,6 +176,13 @@ class Run(models.Model):
     def is_open(self) -> bool:
         """Whether it still waits or trains."""
         return self.state in OPEN_RUN_STATES
+
+    @property
+    def asked_by(self) -> str:
+        """Who or what asked for it, in words."""
+        if self.cause == Cause.PERSON:
+            return self.requested_by.get_username() if self.requested_by else "a command"
+        return str(self.get_cause_display())
 
 
 class Evaluation(models.Model):

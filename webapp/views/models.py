@@ -11,7 +11,7 @@ from webapp.actions import promotions, runs
 from webapp.errors import CaseloopError
 from webapp.forms import PromotionForm, RetrainForm
 from webapp.models import ModelKind, ModelVersion, Profile, Promotion, Run, Schema, Snapshot
-from webapp.queries import gate, learning, ledger, snapshots, wording
+from webapp.queries import gate, learning, ledger, savepoints, snapshots, wording
 from webapp.queries.schemas import champion
 from webapp.roles import STAFF, Role, allow, person_of, roles_of
 
@@ -56,10 +56,23 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "run": run,
         "profile": Profile(run.profile).label,
         "progress": wording.progress(run.progress) if run.progress else "",
+        "can_resume": savepoints.can_resume(run),
         "is_admin": Role.ADMIN in roles_of(request.user),
         "title": f"Run {run.pk}",
     }
     return render(request, template, context)
+
+
+@require_POST
+@allow(Role.ADMIN)
+def resume(request: HttpRequest, pk: int) -> HttpResponse:
+    """Queue a training that goes on from where one died."""
+    try:
+        run = runs.resume(get_object_or_404(Run, pk=pk), by=person_of(request))
+    except CaseloopError as exc:
+        messages.error(request, str(exc))
+        return redirect("run", pk=pk)
+    return redirect("run", pk=run.pk)
 
 
 @require_POST

@@ -1,4 +1,4 @@
-"""manage.py retrain [--schema NAME] [--profile fast|full] [--wait]"""
+"""manage.py retrain [--schema NAME] [--profile fast|full] [--resume RUN] [--wait]"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from webapp.actions import runs
 from webapp.errors import CaseloopError
 from webapp.management import named
-from webapp.models import Profile, Run, RunState
+from webapp.models import Profile, Run, RunState, Schema
 
 
 class Command(BaseCommand):
@@ -23,13 +23,17 @@ class Command(BaseCommand):
         parser.add_argument("--schema", default="helpline")
         parser.add_argument("--profile", choices=Profile.values, default=Profile.FAST, help="; ".join(Profile.labels))
         parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--resume", type=int, metavar="RUN", help="go on from where this run died, as it was begun")
         parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Queue the run; with --wait, follow it."""
         schema = named.schema(options["schema"])
         try:
-            run = runs.request(schema, profile=options["profile"], seed=options["seed"])
+            if options["resume"] is None:
+                run = runs.request(schema, profile=options["profile"], seed=options["seed"])
+            else:
+                run = runs.resume(_dead(schema, options["resume"]))
         except CaseloopError as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(f"run {run.pk} is queued")
@@ -43,3 +47,10 @@ class Command(BaseCommand):
         if run.state != RunState.SUCCEEDED or run.version is None:
             raise CommandError(f"run {run.pk} {run.state}: {run.failure}")
         self.stdout.write(f"run {run.pk} succeeded: version {run.version.number}")
+
+
+def _dead(schema: Schema, pk: int) -> Run:
+    found = schema.runs.filter(pk=pk).first()
+    if found is None:
+        raise CommandError(f"{schema.title} has no run {pk}")
+    return found
