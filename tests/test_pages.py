@@ -24,6 +24,7 @@ REACH = {
     "now": EVERYONE,
     "figures": STAFF,
     "chart": STAFF,
+    "receipts": EVERYONE,
     "keys": EVERYONE,
     "status": STAFF,
     "label-studio": (M,),
@@ -50,6 +51,7 @@ REACH = {
     "send-back": (S,),
     "second-opinion": (S,),
     "escalate": EVERYONE,
+    "erase": (M,),
     "alerts": STAFF,
     "alert-bar": STAFF,
     "acknowledge": STAFF,
@@ -129,7 +131,14 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
         schema=helpline, schema_version=helpline.versions.get(), kind="trained", number=1
     )
     run = Run.objects.create(schema=helpline, schema_version=helpline.versions.get())
-    numbers = {"case": case.pk, "hold": case.pk, "release": case.pk, "version": version.pk, "promote": version.pk}
+    numbers = {
+        "case": case.pk,
+        "hold": case.pk,
+        "erase": case.pk,
+        "release": case.pk,
+        "version": version.pk,
+        "promote": version.pk,
+    }
     other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
     row = Promotion.objects.create(schema=helpline, version=version, reason="the first")
     numbers |= {"roll-back": version.pk, "promotion": row.pk, "snapshot": snapshots.take(version.schema_version).pk}

@@ -6,6 +6,7 @@ CaseloopError
 ├── NotEnoughLabels     training needs more
 ├── NotResumable        a training left nothing to go on from
 ├── NotSchedulable      trainings cannot be begun at the times given
+├── NotErasable         a case cannot be erased as asked
 ├── NotPromotable       the version cannot be put in use
 ├── NotRegistrable      a model folder cannot be registered as a version
 ├── NotSettable         values are not a policy of the schema
@@ -44,6 +45,10 @@ class NotResumable(CaseloopError):
 
 class NotSchedulable(CaseloopError):
     """Trainings cannot be begun at the times given."""
+
+
+class NotErasable(CaseloopError):
+    """A case cannot be erased as asked."""
 
 
 class NotPromotable(CaseloopError):

@@ -27,9 +27,10 @@ from ml.serving import Predictor, Reading
 from ml.sketches import sketch
 from ml.types import Example, Prediction
 from webapp import tasks
-from webapp.actions import predictions, registrations, runs, sketches, snapshots, versions
+from webapp.actions import predictions, receipts, registrations, runs, sketches, snapshots, versions
 from webapp.errors import NotRegistrable
 from webapp.models import Case, CaseText, ModelVersion, Profile, Question, Run, Schema, Snapshot, SnapshotRow
+from webapp.models.cases import GONE_STATES
 from webapp.queries import pending, savepoints, schemas
 from webapp.serving import checked_folder
 
@@ -283,20 +284,18 @@ def _train(run: Run) -> None:
             encoder=_encoder(run, snapshot),
             validation=_examples(validation),
             exports=exports,
-            savepoints=savepoints.folder(run),
-            resume=savepoints.folder(run) if run.resumes else None,
+            savepoints=(points := savepoints.folder(run)),
+            resume=points if run.resumes else None,
             progress=tell,
         )
         manifest = export.save(trained, folder, data_hash=snapshot.digest, exports=exports, progress=tell)
         tracked.finish(manifest, folder)
-    runs.succeed(
-        run,
-        folder=name,
-        manifest=manifest,
-        manifest_hash=registry.manifest_hash(folder),
-        measured=_measure(Predictor(folder), snapshot, test, tell),
-    )
-    shutil.rmtree(savepoints.folder(run), ignore_errors=True)
+    model, old = Predictor(folder), schemas.champion(run.schema)
+    measured = _measure(model, snapshot, test, tell)
+    digest = registry.manifest_hash(folder)
+    made = runs.succeed(run, folder=name, manifest=manifest, manifest_hash=digest, measured=measured)
+    receipts.try_to_write(made, now=model.predict, before=model_of(old).predict if old else None)
+    shutil.rmtree(points, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -388,14 +387,14 @@ def _tried(model: Model, test: list[Example], tell: OnProgress) -> tuple[list[Pr
     begun = time.perf_counter()
     said = model.predict([example.text for example in test], progress=tell)
     milliseconds = 1000 * (time.perf_counter() - begun) / max(len(test), 1)
-    size = model.size_bytes if isinstance(model, Predictor) else None
-    return said, {"milliseconds": milliseconds, "bytes": size}
+    return said, {"milliseconds": milliseconds, "bytes": model.size_bytes if isinstance(model, Predictor) else None}
 
 
 def _examples(rows: Iterable[SnapshotRow]) -> list[Example]:
-    """Return the rows of a snapshot with their texts; one whose text was erased since is left out."""
+    """Return the rows of a snapshot with their texts; what was withdrawn or erased since is left out."""
     labels = {row.case_id: row.labels for row in rows}
-    texts = CaseText.objects.filter(case__in=labels).select_related("case").order_by("case_id")
+    texts = CaseText.objects.filter(case__in=labels).exclude(case__state__in=GONE_STATES)
+    texts = texts.select_related("case").order_by("case_id")
     return [
         Example(str(text.case_id), text.text, labels[text.case_id], text.case.source, metadata=text.case.metadata)
         for text in texts

@@ -18,7 +18,8 @@ LOW = 2  # A rating from which downward a case is flagged
 def give(*, source: str, external_id: str, task: str, rating: int, reason: str = "") -> Feedback:
     """Store a rating in the place of the one before; that of a case that is not known yet waits for it."""
     case = Case.objects.filter(source=source, external_id=external_id).first()
-    values = {"case": case, "rating": rating, "reason": reason[:2000]}
+    is_erased = case is not None and case.state == CaseState.ERASED
+    values = {"case": case, "rating": rating, "reason": "" if is_erased else reason[:2000]}
     row, _ = Feedback.objects.update_or_create(source=source, external_id=external_id, task=task, defaults=values)
     if case is not None:
         _flag(case, [row])

@@ -173,7 +173,9 @@ def push_cases(label_studio: client.Client, project: LabelStudioProject, cases: 
 def _withdraw(label_studio: client.Client, project: LabelStudioProject, rows: list[Outbox]) -> None:
     """Take back the cases that are not with annotators any more, but for those that somebody has begun."""
     case_ids = [str(row.case_id) for row in rows if row.case.state != CaseState.LABELLING]
-    gone = label_studio.withdraw(project.project, case_ids).gone
+    erased = [str(row.case_id) for row in rows if row.case.state == CaseState.ERASED]
+    gone = label_studio.withdraw(project.project, [one for one in case_ids if one not in erased]).gone
+    gone += label_studio.withdraw(project.project, erased, keep_annotated=False).gone
     LabelStudioTask.objects.filter(case__in=[int(case_id) for case_id in gone]).update(withdrawn_at=timezone.now())
     outbox.mark_sent(rows)
     outbox.want_in(Case.objects.filter(pk__in=case_ids, state=CaseState.LABELLING))  # Wanted again meanwhile

@@ -13,7 +13,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from ml.policy import Side
-from webapp.models import Case, CaseState, CaseText, Label, Origin, Schema, SchemaVersion, Snapshot, SnapshotRow
+from webapp.models import Case, CaseText, Label, Origin, Schema, SchemaVersion, Snapshot, SnapshotRow
+from webapp.models.cases import GONE_STATES
 
 ENOUGH_AUDITS = 200
 NO_WORD = re.compile(r"[\W_]+")
@@ -36,7 +37,7 @@ def take(version: SchemaVersion) -> Snapshot:
     """
     labels: dict[int, dict[str, Any]] = defaultdict(dict)
     heads = version.parsed.by_key
-    known = Label.objects.filter(case__schema=version.schema).exclude(case__state=CaseState.ERASED)
+    known = Label.objects.filter(case__schema=version.schema).exclude(case__state__in=GONE_STATES)
     for label in known.exclude(NOT_BLIND).iterator():
         if label.head in heads:
             labels[label.case_id][label.head] = label.answer

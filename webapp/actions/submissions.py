@@ -62,6 +62,8 @@ def record(case: Case, submission: Submission) -> Annotation | None:
     try:
         with transaction.atomic():
             case = Case.objects.select_for_update(of=("self",)).select_related("schema").get(pk=case.pk)
+            if case.state == CaseState.ERASED:
+                return None  # Label Studio is about to forget it too; a note would bring its text back
             rules = schemas.policy(case.schema).parsed
             routing = rules.thresholds.keys()
             submission = replace(submission, problems=[*submission.problems, *_unanswered(submission, routing)])

@@ -3,8 +3,8 @@
     schemas      Schema, SchemaVersion, Policy
     cases        Conversation, Case, CaseText, CaseWords, Sketch, Flag, Cover
     annotations  Annotator, Annotation, Label, Import
-    learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Promotion
-    reviews      Review, Escalation, Acknowledgement
+    learning     ModelVersion, Prediction, HeadScore, Snapshot, SnapshotRow, Run, Evaluation, Receipt, Promotion
+    reviews      Review, Escalation, Acknowledgement, Erasure
     sync         LabelStudioProject, LabelStudioTask, Outbox, Restoration, Checkup, Question
     desk         Search, SavedView, Draft, Sighting, Reveal
     tokens       Token
@@ -38,12 +38,13 @@ from webapp.models.learning import (
     Prediction,
     Profile,
     Promotion,
+    Receipt,
     Run,
     RunState,
     Snapshot,
     SnapshotRow,
 )
-from webapp.models.reviews import Acknowledgement, Act, Escalation, Review
+from webapp.models.reviews import Acknowledgement, Act, Erasure, Escalation, Review
 from webapp.models.schemas import Policy, Schema, SchemaVersion
 from webapp.models.sync import (
     Checkup,
@@ -73,6 +74,7 @@ __all__ = [
     "Correction",
     "Cover",
     "Draft",
+    "Erasure",
     "Escalation",
     "Evaluation",
     "Feedback",
@@ -93,6 +95,7 @@ __all__ = [
     "Profile",
     "Promotion",
     "Question",
+    "Receipt",
     "Restoration",
     "Reveal",
     "RevealReason",

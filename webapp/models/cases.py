@@ -29,6 +29,7 @@ class CaseState(models.TextChoices):
     ERASED = "erased", "erased"
 
 
+GONE_STATES = (CaseState.WITHDRAWN, CaseState.ERASED)  # Nobody is asked about these, and nothing is learnt from them
 # A champion may still change what is said of these; nobody has decided them.
 OPEN_STATES = (CaseState.NEW, CaseState.PREDICTED, CaseState.ACCEPTED, CaseState.LABELLING, CaseState.REVIEW)
 

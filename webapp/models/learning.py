@@ -202,6 +202,19 @@ class Evaluation(models.Model):
         return f"version {self.version_id} on snapshot {self.snapshot_id}"
 
 
+class Receipt(models.Model):
+    """What became of a correction in the first version that learnt from it."""
+
+    annotation = models.OneToOneField("webapp.Annotation", on_delete=models.PROTECT, related_name="receipt")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="receipts")
+    heads = models.JSONField()  # Corrected head -> whether the version now answers as the person did
+    similar = models.PositiveIntegerField()  # Cases like it that were asked about
+    changed = models.PositiveIntegerField()  # Of these, the ones whose answer to a corrected head is another now
+
+    def __str__(self) -> str:
+        return f"receipt of annotation {self.annotation_id}"
+
+
 class Promotion(models.Model):
     """One row of the ledger: from this moment on, this version was in use. The newest row names the champion."""
 

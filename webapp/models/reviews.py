@@ -56,6 +56,18 @@ class Escalation(models.Model):
         return f"escalation {self.pk} of case {self.case_id}"
 
 
+class Erasure(models.Model):
+    """Somebody erased a case: its text and all that was written about it is gone, its ids and the log are kept."""
+
+    case = models.OneToOneField(Case, on_delete=models.PROTECT, related_name="erasure")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="erasures")
+    reason = models.CharField(max_length=500)
+    at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"erasure of case {self.case_id}"
+
+
 class Acknowledgement(models.Model):
     """Somebody took an escalation on."""
 

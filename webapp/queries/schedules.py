@@ -10,6 +10,7 @@ from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
 from webapp.models import AuditEvent, Case, Profile, Schema
+from webapp.models.cases import GONE_STATES
 from webapp.queries import schemas
 
 DAYS = {"mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6, "sun": 0}  # As crontabs number them
@@ -57,7 +58,7 @@ def name_of(schema: Schema) -> str:
 
 def newly_labelled(schema: Schema) -> int:
     """Count the cases with labels that came since the last snapshot was taken, or the last run began."""
-    cases = Case.objects.filter(schema=schema, labels__isnull=False)
+    cases = Case.objects.filter(schema=schema, labels__isnull=False).exclude(state__in=GONE_STATES)
     if since := _last_learnt(schema):
         cases = cases.filter(labels__annotation__created_at__gt=since)
     return cases.distinct().count()

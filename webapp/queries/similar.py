@@ -8,7 +8,7 @@ from django.db import connection
 
 from ml.schema import Schema
 from webapp.models import Case, CaseState, Label, Sketch
-from webapp.models.cases import OPEN_STATES
+from webapp.models.cases import GONE_STATES, OPEN_STATES
 from webapp.queries import wording
 from webapp.queries.history import Said
 
@@ -31,6 +31,26 @@ class Similar:
 
     case: Case
     said: tuple[Said, ...]
+
+
+# The same, labelled or not
+ALIKE = """
+    select sketch.text_id from webapp_sketch sketch join webapp_case c on c.id = sketch.text_id
+    where sketch.encoder = %(encoder)s and sketch.bits is not null
+        and c.schema_id = %(schema)s and c.id <> %(case)s and c.state <> all(%(gone)s)
+    order by bit_count(sketch.bits # %(bits)s::bit(512)), c.id limit %(most)s
+"""
+
+
+def alike(case: Case, *, most: int) -> list[int]:
+    """Return the cases that are most like a case, labelled or not; none before a model has read it."""
+    sketch = Sketch.objects.filter(text=case.pk).first()
+    if sketch is None or sketch.bits is None:
+        return []
+    values = {"encoder": sketch.encoder, "schema": case.schema_id, "case": case.pk, "bits": sketch.bits, "most": most}
+    with connection.cursor() as cursor:
+        cursor.execute(ALIKE, values | {"gone": [state.value for state in GONE_STATES]})
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def labelled(case: Case, schema: Schema) -> list[Similar]:

@@ -17,6 +17,8 @@ from webapp.actions import drafts, leases, reveals, reviews, sightings
 from webapp.errors import CaseloopError, NotSendable, StaleCase
 from webapp.models import Case, CaseState, Correction, Cover, Draft, RevealReason
 from webapp.queries import asks, casepage, schemas, sides, similar, wording
+from webapp.models import Case, CaseState, Correction, Draft
+from webapp.queries import asks, casepage, lineage, receipts, schemas, similar, wording
 from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
 
@@ -250,6 +252,9 @@ def _show(
         "page": page,
         "case": page.case,
         "can_decide": can_decide,
+        "uses": lineage.of(page.case) if roles_of(request.user) & set(STAFF) and not page.is_blind else [],
+        "receipts": [] if page.is_blind else receipts.of_case(page.case),
+        "is_admin": Role.ADMIN in roles_of(request.user),
         "is_staff": bool(roles_of(request.user) & set(STAFF)),
         "title": f"Case {page.case.external_id}",
     }

@@ -11,7 +11,7 @@ from webapp.actions import promotions, runs
 from webapp.errors import CaseloopError
 from webapp.forms import PromotionForm, RetrainForm
 from webapp.models import ModelKind, ModelVersion, Profile, Promotion, Run, Schema, Snapshot
-from webapp.queries import gate, learning, ledger, savepoints, snapshots, wording
+from webapp.queries import gate, learning, ledger, lineage, savepoints, snapshots, wording
 from webapp.queries.schemas import champion
 from webapp.roles import STAFF, Role, allow, person_of, roles_of
 
@@ -22,6 +22,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     """Show, schema by schema, the version in use, the runs and the ledger."""
     context = {
         "rows": learning.overview(),
+        "taints": lineage.taints(),
         "profiles": Profile,
         "is_admin": Role.ADMIN in roles_of(request.user),
         "title": "Models",
@@ -103,6 +104,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "uncalibrated": learning.uncalibrated(version),
         "faults": learning.faults(version),
         "leaks": learning.leaks(version),
+        "erased": lineage.erased(version).count(),
         "is_champion": champion(version.schema) == version,
         "standing": gate.standing(version),
         "gate": evaluation.gate if evaluation else {},
