@@ -45,12 +45,13 @@ class Label:
     definition: str
     aliases: tuple[str, ...] = ()
     parent: str | None = None  # The key of a label of the parent head
+    replaces: tuple[str, ...] = ()  # Keys of labels of earlier versions that are this one now
     safety: str = ""  # What the danger is called where missing the label is one; labels may share it
 
     @property
     def spellings(self) -> tuple[str, ...]:
         """All that the label is called, its key first."""
-        return self.key, self.name, *self.aliases
+        return self.key, self.name, *self.aliases, *self.replaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ def _head(table: _Table) -> Head:
     table.done()
     if is_choice and len(head.labels) < 2:
         raise SchemaError(f"{table.place}.labels has {len(head.labels)}; a choice needs 2 or more")
-    _refuse_repeats(f"{table.place}.labels", head.keys)
+    _refuse_repeats(f"{table.place}.labels", (key for one in head.labels for key in (one.key, *one.replaces)))
     _refuse_namesakes(f"{table.place}.labels", ((label.parent, label.spellings) for label in head.labels))
     _refuse_repeats(f"{table.place}.groups", (group.key for group in head.groups))
     _refuse_namesakes(f"{table.place}.groups", ((None, (group.key, group.name)) for group in head.groups))
@@ -252,6 +253,7 @@ def _label(table: _Table, *, has_parent: bool, is_span: bool) -> Label:
         name=table.text("name"),
         definition=table.text("definition"),
         aliases=table.texts("aliases"),
+        replaces=table.texts("replaces"),
         parent=table.text("parent") if has_parent else None,
         safety="" if is_span else table.text("safety", default=""),
     )

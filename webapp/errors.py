@@ -7,6 +7,7 @@ CaseloopError
 ├── NotResumable        a training left nothing to go on from
 ├── NotSchedulable      trainings cannot be begun at the times given
 ├── NotErasable         a case cannot be erased as asked
+├── NotApplicable       a schema cannot take the place of the one before
 ├── NotPromotable       the version cannot be put in use
 ├── NotRegistrable      a model folder cannot be registered as a version
 ├── NotSettable         values are not a policy of the schema
@@ -49,6 +50,10 @@ class NotSchedulable(CaseloopError):
 
 class NotErasable(CaseloopError):
     """A case cannot be erased as asked."""
+
+
+class NotApplicable(CaseloopError):
+    """A schema cannot take the place of the one before."""
 
 
 class NotPromotable(CaseloopError):

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from annotate import client, config, inspection, payloads
 from annotate.errors import AnnotateError, LabelStudioError, LabelStudioRefused, PayloadError
-from ml import types
+from ml import succession, types
 from ml.schema import Head, Kind
 from ml.schema import Schema as ParsedSchema
 from webapp.actions import covers, outbox, people, restorations, submissions
@@ -251,14 +251,10 @@ def shown(parsed: ParsedSchema, case: Case) -> types.Prediction | None:
 
 
 def known(head: Head, answer: types.Answer) -> types.Answer:
-    """Return what of an answer the head still knows; an empty answer where that is nothing."""
+    """Return what of an answer the head still knows, in its labels; an empty answer where that is nothing."""
     match head.kind, answer:
-        case Kind.CHOICE, str():
-            return answer if answer in head.by_key else ""
-        case Kind.CHOICES, list():
-            return [key for key in answer if isinstance(key, str) and key in head.by_key]
-        case Kind.SPANS, list():
-            return [span for span in answer if isinstance(span, dict) and span["label"] in head.by_key]
+        case (Kind.CHOICE, str()) | ((Kind.CHOICES | Kind.SPANS), list()):
+            return succession.translate(head, answer) or ""
         case Kind.RUBRIC, dict():
             criteria = {group.key: {criterion.key for criterion in group.criteria} for group in head.groups}
             kept = {

@@ -8,12 +8,13 @@ way. Annotators who disagree leave the head without a label, and the case is rev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ml import disagreement
 from ml.disagreement import Distance
 from ml.schema import Head
-from ml.types import Answer
+from ml.succession import translate
+from ml.types import Answer, Labels
 from webapp.models import Annotation, AnnotatorKind, Case, Label, Origin
 from webapp.queries import schemas
 
@@ -29,6 +30,8 @@ def resolve(case: Case) -> dict[str, Distance]:
     annotations = standing(case)
     limits = schemas.policy(case.schema).parsed.disagreement_limits
     heads = schemas.newest_version(case.schema).parsed.by_key
+    for annotation in annotations:  # Not saved: what was said stays as it was
+        annotation.answers = _in_words_of(heads, annotation.answers)
     disputed = {}
     found: dict[str, tuple[Answer, str, Annotation]] = {}
     for head in {head for annotation in annotations for head in annotation.answers}:
@@ -50,6 +53,12 @@ def resolve(case: Case) -> dict[str, Distance]:
         update_fields=["answer", "rule", "annotation", "resolved_at"],
     )
     return dict(sorted(disputed.items()))
+
+
+def _in_words_of(heads: Mapping[str, Head], answers: Labels) -> Labels:
+    """Return answers in the labels of today's schema; heads that it has lost stay as they are."""
+    found = {key: translate(heads[key], answer) if key in heads else answer for key, answer in answers.items()}
+    return {key: answer for key, answer in found.items() if answer is not None}
 
 
 def standing(case: Case) -> list[Annotation]:
