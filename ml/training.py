@@ -10,7 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ml import calibration, contrast, frozen, held_out, leaks, matching, metrics, penalties, savepoint, served, targets, tuning
+from ml import (
+    calibration,
+    contrast,
+    frozen,
+    held_out,
+    leaks,
+    matching,
+    metrics,
+    penalties,
+    savepoint,
+    served,
+    targets,
+    tuning,
+)
 from ml import model as models
 from ml.calibration import HeadCalibration
 from ml.config import TrainConfig

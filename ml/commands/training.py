@@ -39,6 +39,7 @@ def train(options: argparse.Namespace) -> int:
         teachers.check([schema.head(key) for key in keys])
     terminal.quiet_transformers()
     folder = Path(options.cache).expanduser()
+    exports = folder / "exports"
     savepoints = Path(f"{Path(options.out)}-savepoints")
     cache = Cache(folder / "vectors")
     begins = options.begin_with
@@ -59,7 +60,7 @@ def train(options: argparse.Namespace) -> int:
             config,
             encoder=reading,
             teachers=teachers,
-            exports=folder / "exports",
+            exports=exports,
             savepoints=savepoints,
             resume=Path(options.resume) if options.resume else None,
             progress=tell,

@@ -16,9 +16,7 @@ from webapp import forms
 from webapp.actions import drafts, leases, reveals, reviews, sightings
 from webapp.errors import CaseloopError, NotSendable, StaleCase
 from webapp.models import Case, CaseState, Correction, Cover, Draft, RevealReason
-from webapp.queries import asks, casepage, schemas, sides, similar, wording
-from webapp.models import Case, CaseState, Correction, Draft
-from webapp.queries import asks, casepage, lineage, receipts, schemas, similar, wording
+from webapp.queries import asks, casepage, lineage, receipts, schemas, sides, similar, wording
 from webapp.roles import EVERYONE, STAFF, Role, allow, case_for, person_of, roles_of
 from webapp.views.queue import next_case
 

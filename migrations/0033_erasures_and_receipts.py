@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0029_what_asked_for_runs'),
+        ('webapp', '0032_what_asked_for_runs'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

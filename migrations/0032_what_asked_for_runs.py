@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0028_one_annotator_by_system'),
+        ('webapp', '0031_only_add_covers_and_reveals'),
     ]
 
     operations = [

@@ -38,5 +38,5 @@ REVERSE = "drop trigger append_only on webapp_erasure;" + BEFORE
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webapp", "0030_erasures_and_receipts")]
+    dependencies = [("webapp", "0033_erasures_and_receipts")]
     operations = [migrations.RunSQL(FORWARD, REVERSE)]
