@@ -166,7 +166,7 @@ def test_a_run_that_is_cancelled_stores_no_version(labelled, person, monkeypatch
 
     monkeypatch.setattr(training, "train", cancelled)
     run = train(labelled)
-    assert (run.state, run.version, run.snapshot, run.failure) == (RunState.CANCELLED, None, None, "")
+    assert (run.state, run.version, run.failure) == (RunState.CANCELLED, None, "")
     assert list(ModelVersion.objects.filter(kind="trained")) == []
     assert list(Evaluation.objects.all()) == []
 
