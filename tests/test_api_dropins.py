@@ -156,7 +156,10 @@ def test_an_address_is_believed_only_from_who_knows_it(rf, settings, is_behind, 
 
 def test_a_setting_that_is_none_is_told_at_start(settings) -> None:
     settings.DROPINS, settings.DROPIN_NETWORKS = ["cheese", "tagger"], ["10.0.0.1/8", "10.0.0.0/8"]
-    assert [found.id for found in checks.dropins_are_known(None)] == ["webapp.E004", "webapp.E005"]
+    settings.WEBHOOK_NETWORKS = ["home"]
+    assert [found.id for found in checks.dropins_are_known(None)] == ["webapp.E004"]
+    found = [(one.id, one.msg.partition(":")[0]) for one in checks.networks_are_networks(None)]
+    assert found == [("webapp.E005", "DROPIN_NETWORKS"), ("webapp.E005", "WEBHOOK_NETWORKS")]
 
 
 # --- The four heads --------------------------------------------------------------------------------------------------

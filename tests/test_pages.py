@@ -6,10 +6,21 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver
+from django.utils import timezone
 
 from webapp import demo
 from webapp.actions import escalations, people, snapshots
-from webapp.models import Case, Import, LabelStudioProject, ModelVersion, Promotion, Run, SavedView
+from webapp.models import (
+    Case,
+    Delivery,
+    Import,
+    LabelStudioProject,
+    ModelVersion,
+    Promotion,
+    Run,
+    SavedView,
+    Subscription,
+)
 from webapp.roles import EVERYONE, STAFF, Role
 from webapp.urls import urlpatterns
 
@@ -72,6 +83,13 @@ REACH = {
     "roll-back": (M,),
     "promotion": STAFF,
     "snapshot": STAFF,
+    "webhooks-out": (M,),
+    "webhook-out": (M,),
+    "test-webhook": (M,),
+    "pause-webhook": (M,),
+    "resume-webhook": (M,),
+    "remove-webhook": (M,),
+    "replay-webhook": (M,),
     "people": (M,),
     "audit": (M,),
     "export-audit": (M,),
@@ -111,6 +129,11 @@ POSTED = {
     "roll-back",
     "deactivate",
     "reactivate",
+    "test-webhook",
+    "pause-webhook",
+    "resume-webhook",
+    "remove-webhook",
+    "replay-webhook",
     "sign-out",
     "examine-label-studio",
     "label-studio-webhook",
@@ -150,6 +173,12 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))
     numbers["acknowledge"] = raised.pk
     LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)
+    hook = Subscription.objects.create(address="https://example.org/", events=[])
+    numbers |= dict.fromkeys(("webhook-out", "test-webhook", "pause-webhook", "resume-webhook"), hook.pk)
+    gone = Subscription.objects.create(address="https://example.org/gone", events=[])
+    now = timezone.now()
+    told = Delivery.objects.create(subscription=hook, event="test", payload={}, wanted_at=now, due_at=now)
+    numbers |= {"remove-webhook": gone.pk, "replay-webhook": told.pk}
     client = signed_in(role) if role else Client()
     if role:
         numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(username=role), name="mine").pk

@@ -44,14 +44,19 @@ def leases_outlive_a_turn(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 @register
 def dropins_are_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse services that nobody stands in for, and networks that are none."""
+    """Refuse services that nobody stands in for."""
     wrong = [name for name in settings.DROPINS if name not in DROPINS]
-    found: list[CheckMessage] = [
-        Error(f"DROPINS has {name!r}", hint=f"of {DROPINS}", id="webapp.E004") for name in wrong
-    ]
-    for network in settings.DROPIN_NETWORKS:
-        try:
-            ip_network(network)
-        except ValueError as exc:
-            found.append(Error(f"DROPIN_NETWORKS: {exc}", hint="as 10.1.0.0/16", id="webapp.E005"))
+    return [Error(f"DROPINS has {name!r}", hint=f"of {DROPINS}", id="webapp.E004") for name in wrong]
+
+
+@register
+def networks_are_networks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse networks that are none."""
+    found: list[CheckMessage] = []
+    for name in ("DROPIN_NETWORKS", "WEBHOOK_NETWORKS"):
+        for network in getattr(settings, name):
+            try:
+                ip_network(network)
+            except ValueError as exc:
+                found.append(Error(f"{name}: {exc}", hint="as 10.1.0.0/16", id="webapp.E005"))
     return found

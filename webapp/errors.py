@@ -20,6 +20,8 @@ CaseloopError
 ├── NotIssuable         a token cannot be made as asked
 ├── NotStorable         a text cannot be a case
 ├── NotSavable          a view cannot be saved as asked
+├── NotReachable        an address may not be posted to, or did not answer
+├── NotSubscribable     an address cannot be told of events as asked
 └── UnreadableFile      an import file is not of a form that can be read
 """
 
@@ -102,6 +104,14 @@ class NotStorable(CaseloopError):
 
 class NotSavable(CaseloopError):
     """A view cannot be saved as asked."""
+
+
+class NotReachable(CaseloopError):
+    """An address may not be posted to, or did not answer."""
+
+
+class NotSubscribable(CaseloopError):
+    """An address cannot be told of events as asked."""
 
 
 class UnreadableFile(CaseloopError):

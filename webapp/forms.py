@@ -18,7 +18,8 @@ from ml.schema import Head, Kind
 from ml.types import Labels, Span
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
-from webapp.models import Correction, Prediction, Profile, Schema
+from webapp.models import Correction, Event, Prediction, Profile, Schema
+from webapp.posting import LONGEST_ADDRESS
 from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
 from webapp.queries.filters import ANY, Filters
@@ -290,6 +291,16 @@ class ImportForm(forms.Form):
             return parse_mapping(line for line in self.cleaned_data["mapping"].splitlines() if line.strip())
         except UnreadableFile as exc:
             raise forms.ValidationError(str(exc)) from exc
+
+
+class SubscriptionForm(forms.Form):
+    """An address that is told of events."""
+
+    address = forms.CharField(max_length=LONGEST_ADDRESS, help_text="https://HOST/PATH of the other system")
+    events = forms.MultipleChoiceField(choices=Event.choices, widget=forms.CheckboxSelectMultiple)
+    schema = forms.ModelChoiceField(
+        Schema.objects.order_by("name"), to_field_name="name", required=False, empty_label="all schemas"
+    )
 
 
 class RetrainForm(forms.Form):

@@ -112,7 +112,7 @@ CELERY_TASK_ROUTES = {
     **{
         f"webapp.tasks.{name}": {"queue": "errands"}
         for name in (
-            *("reap_runs", "sweep", "deliver_outbox", "poll_label_studio", "link_annotator"),
+            *("reap_runs", "sweep", "deliver_outbox", "deliver_webhooks", "poll_label_studio", "link_annotator"),
             *("train_by_schedule", "train_on_new_labels"),
         )
     },
@@ -165,6 +165,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=6000)  # Of one token
 DROPINS = env.list("DROPINS", default=[])  # Services whose addresses are answered: classify, tagger, helpline
 DROPIN_NETWORKS = env.list("DROPIN_NETWORKS", default=[])  # From where these are answered without a token
+WEBHOOK_NETWORKS = env.list("WEBHOOK_NETWORKS", default=[])  # Of our own, whose hosts may be told of events
 
 # --- People and sessions ---------------------------------------------------------------------------------------------
 

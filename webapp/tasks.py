@@ -84,6 +84,14 @@ def deliver_outbox() -> None:
 
 
 @shared_task
+def deliver_webhooks() -> None:
+    """Bring events to who subscribed to them."""
+    from webapp.actions import deliveries
+
+    deliveries.deliver()
+
+
+@shared_task
 def poll_label_studio() -> None:
     """Fetch what annotators did since the last time; first, say again who they are."""
     from webapp.actions import access, label_studio

@@ -21,6 +21,7 @@ from webapp.views import (
     queue,
     receipts,
     schedules,
+    subscriptions,
     webhooks,
 )
 
@@ -79,6 +80,13 @@ urlpatterns = [
     path("models/versions/<int:pk>/roll-back/", models.roll_back, name="roll-back"),
     path("models/ledger/<int:pk>/", models.promotion_page, name="promotion"),
     path("models/snapshots/<int:pk>/", models.snapshot_page, name="snapshot"),
+    path("webhooks-out/", subscriptions.subscription_list, name="webhooks-out"),
+    path("webhooks-out/<int:pk>/", subscriptions.subscription_page, name="webhook-out"),
+    path("webhooks-out/<int:pk>/test/", subscriptions.test, name="test-webhook"),
+    path("webhooks-out/<int:pk>/pause/", subscriptions.pause, name="pause-webhook"),
+    path("webhooks-out/<int:pk>/resume/", subscriptions.resume, name="resume-webhook"),
+    path("webhooks-out/<int:pk>/remove/", subscriptions.remove, name="remove-webhook"),
+    path("webhooks-out/deliveries/<int:pk>/replay/", subscriptions.replay, name="replay-webhook"),
     path("people/", people.people_list, name="people"),
     path("people/<int:pk>/deactivate/", people.deactivate, name="deactivate"),
     path("people/<int:pk>/reactivate/", people.reactivate, name="reactivate"),

@@ -6,9 +6,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from ml.policy import FlagKind
-from webapp.actions import audit, flags, outbox
+from webapp.actions import audit, events, flags, outbox
 from webapp.errors import NotAcknowledgeable
-from webapp.models import Acknowledgement, Case, CaseState, Escalation
+from webapp.models import Acknowledgement, Case, CaseState, Escalation, Event
 
 
 @transaction.atomic
@@ -21,20 +21,27 @@ def escalate(case: Case, user: User, *, note: str = "") -> Escalation:
     case = Case.objects.select_for_update().get(pk=case.pk)
     theirs = case.escalations.filter(acknowledgement=None, person=user)
     escalation = (theirs.filter(note=note[:2000]) if note else theirs).first()
+    is_new, is_flagged = escalation is None, False
     if escalation is None:
         escalation = Escalation.objects.create(case=case, person=user, note=note[:2000])
         audit.record(user, "case escalated", f"case {case.pk}", escalation=escalation.pk)
     if case.is_open:
-        put_in_review(case)
+        is_flagged = put_in_review(case)
         case.save(update_fields=["state"])
         outbox.want_out([case])
+    for event, has_happened in ((Event.FLAGGED, is_flagged), (Event.ESCALATED, is_new)):
+        if has_happened:
+            events.tell(event, [case])
     return escalation
 
 
-def put_in_review(case: Case) -> None:
-    """Flag a case for an alert, and put it into review; saving it is the business of the caller."""
-    flags.raise_flag(case, FlagKind.ESCALATION, facts={"by": "person"})
+def put_in_review(case: Case) -> bool:
+    """Flag a case for an alert, and put it into review; return whether it had no such flag.
+
+    Saving it, and telling of it, is the business of the caller.
+    """
     case.state = CaseState.REVIEW
+    return flags.raise_flag(case, FlagKind.ESCALATION, facts={"by": "person"})
 
 
 @transaction.atomic

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
 from ml.policy import FlagKind
-from webapp.actions import flags, outbox
-from webapp.models import Case, CaseState, Feedback
+from webapp.actions import events, flags, outbox
+from webapp.models import Case, CaseState, Event, Feedback
 
 LOW = 2  # A rating from which downward a case is flagged
 
@@ -55,9 +55,13 @@ def _flag(case: Case, rows: Iterable[Feedback]) -> None:
     case = Case.objects.select_for_update().get(pk=case.pk)
     if not low or case.state in (CaseState.WITHDRAWN, CaseState.ERASED):
         return
-    for row in low:
+    raised = [
         flags.raise_flag(case, FlagKind.LOW_RATING, facts={"by": "agent", "task": row.task, "rating": row.rating})
+        for row in low
+    ]
     if case.is_open:
         case.state = CaseState.REVIEW
         case.save(update_fields=["state"])
         outbox.want_out([case])
+    if any(raised):
+        events.tell(Event.FLAGGED, [case])

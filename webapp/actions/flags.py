@@ -18,8 +18,14 @@ OF_MODEL = Q(kind__in=(FlagKind.LOW_CONFIDENCE, FlagKind.UNTRAINED, FlagKind.URG
 OF_PEOPLE = ~OF_MODEL & ~Q(kind=FlagKind.AUDIT)
 
 
-def replace_by_model(reasons: dict[int, Iterable[Reason]]) -> None:
-    """Put the reasons of a new prediction in the place of those of the one before, for several cases by id."""
+def replace_by_model(reasons: dict[int, Iterable[Reason]]) -> set[int]:
+    """Put the reasons of a new prediction in the place of those of the one before, for several cases by id.
+
+    Returns:
+        The cases that have a reason which they had not before.
+    """
+    were_open = set(Flag.objects.filter(case__in=reasons, resolved_at=None).values_list("case_id", "kind", "head"))
+    reasons = {case_id: list(found) for case_id, found in reasons.items()}
     Flag.objects.filter(OF_MODEL, case__in=reasons, resolved_at=None).update(resolved_at=timezone.now())
     Flag.objects.bulk_create(
         [
@@ -29,12 +35,23 @@ def replace_by_model(reasons: dict[int, Iterable[Reason]]) -> None:
         ],
         ignore_conflicts=True,  # An audit flag that is still open stays as it is, and so does what a person raised
     )
+    return {
+        case_id
+        for case_id, found in reasons.items()
+        if any((case_id, reason.kind, reason.head or "") not in were_open for reason in found)
+    }
 
 
-def raise_flag(case: Case, kind: FlagKind, *, head: str = "", facts: dict[str, Any] | None = None) -> None:
-    """Raise one flag by what people said, unless it is open already; one that the model raised gives way to it."""
+def raise_flag(case: Case, kind: FlagKind, *, head: str = "", facts: dict[str, Any] | None = None) -> bool:
+    """Raise one flag by what people said, unless it is open already; one that the model raised gives way to it.
+
+    Returns:
+        Whether it is open by this; who then saves the case tells of it.
+    """
+    is_known = case.flags.filter(kind=kind, head=head, resolved_at=None).exists()
     case.flags.filter(OF_MODEL, kind=kind, head=head, resolved_at=None).update(resolved_at=timezone.now())
     Flag.objects.bulk_create([Flag(case=case, kind=kind, head=head, facts=facts or {})], ignore_conflicts=True)
+    return not is_known
 
 
 def resolve_all(case: Case) -> None:

@@ -27,7 +27,7 @@ from django.utils import timezone
 from annotate import files
 from annotate.files import Said
 from ml.types import Example, Labels
-from webapp.actions import audit, cases, flags, imported_answers, labels, outbox
+from webapp.actions import audit, cases, events, flags, imported_answers, labels, outbox
 from webapp.casefiles import rows
 from webapp.casefiles.cleaning import clean, hash_of, moved
 from webapp.casefiles.columns import LONGEST, Columns, Fault
@@ -39,6 +39,7 @@ from webapp.models import (
     AnnotatorKind,
     Case,
     CaseState,
+    Event,
     Import,
     ImportState,
     Label,
@@ -235,6 +236,7 @@ class _Writer:
         answered = {key for key, people in heard.items() if any(one.labels for one in people)}
         created = cases.create(self.row.schema, self.policy, list(new.values()), answered=answered)
         self._annotate([(case, new[case.source, case.external_id].labels) for case in created])
+        events.tell(Event.DECIDED, (case for case in created if case.state == CaseState.DECIDED))
         self._relabel(relabelled)
         self._hear(heard, untouched=known.keys() - {cases.key_of(case) for case, _ in relabelled})
         self.report.new += len(created)
@@ -302,6 +304,7 @@ class _Writer:
             Case.objects.filter(pk=case.pk).update(state=CaseState.DECIDED, revision=F("revision") + 1)
             flags.resolve_all(case)
             outbox.want_out([case])
+            events.tell(Event.DECIDED, [case])
 
     def _store(self, labelled: list[tuple[Case, Labels]]) -> list[Annotation]:
         labelled = [(case, answers) for case, answers in labelled if answers]

@@ -13,8 +13,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from ml import policy, schema, types
-from webapp.actions import flags, outbox
-from webapp.models import Case, CaseState, HeadScore, ModelVersion, Prediction, Schema
+from webapp.actions import events, flags, outbox
+from webapp.models import Case, CaseState, Event, HeadScore, ModelVersion, Prediction, Schema
 from webapp.models.cases import OPEN_STATES
 from webapp.queries import asks, pending, schemas
 
@@ -90,8 +90,9 @@ def leave_to_people(cases: Sequence[Case]) -> None:
             failed = policy.Reason(policy.FlagKind.UNTRAINED, facts={"attempts": case.predicting_attempts})
             reasons[case.pk] = [failed, policy.Reason(policy.FlagKind.AUDIT)] if case.is_audit else [failed]
     Case.objects.bulk_update(cases, ["predicting_until", "state"])
-    flags.replace_by_model(reasons)
+    flagged = flags.replace_by_model(reasons)
     outbox.want_out(case for case in cases if case.pk in reasons)
+    events.tell(Event.FLAGGED, (case for case in cases if case.pk in flagged))
 
 
 @transaction.atomic
@@ -163,6 +164,7 @@ def _route(
     kept = set(_kept_in_review(locked))
     asked = asks.waiting(locked)
     reasons: dict[int, Iterable[policy.Reason]] = {}
+    fresh = [locked[row.case_id] for row in rows if locked[row.case_id].current_prediction_id != row.pk]
     for row, found in zip(rows, predictions, strict=True):
         case = locked[row.case_id]
         case.current_prediction = row
@@ -189,9 +191,11 @@ def _route(
         "predicting_attempts",
     ]
     Case.objects.bulk_update(locked.values(), changed, batch_size=200)
-    flags.replace_by_model(reasons)
+    flagged = flags.replace_by_model(reasons)
     outbox.want_in(case for case in locked.values() if case.state == CaseState.LABELLING)
     outbox.want_out(case for case in locked.values() if case.state != CaseState.LABELLING)
+    events.tell(Event.PREDICTED, fresh)
+    events.tell(Event.FLAGGED, (case for case in locked.values() if case.pk in flagged))
 
 
 def _explained(reason: policy.Reason, row: Prediction, found: types.Prediction) -> policy.Reason:

@@ -13,7 +13,7 @@ from ml import registry
 from ml.errors import InputError
 from ml.gate import Rules, Verdict
 from webapp import tasks
-from webapp.actions import audit
+from webapp.actions import audit, events
 from webapp.errors import NotPromotable
 from webapp.models import Case, ModelVersion, Promotion, Schema
 from webapp.queries import gate, learning, ledger, schemas
@@ -113,6 +113,7 @@ def _put_in_use(
     Case.objects.filter(schema=version.schema, predicting_attempts__gt=0).update(predicting_attempts=0)
     action = "version rolled back" if is_rollback else "version promoted"
     audit.record(by, action, f"version {version.pk}", replaced=champion.pk if champion else None)
+    events.tell_promotion(promotion)
     transaction.on_commit(partial(tasks.predict_cases.delay, version.schema_id))
     return promotion
 

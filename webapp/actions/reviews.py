@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from ml.policy import FlagKind
 from ml.types import Labels
-from webapp.actions import audit, drafts, escalations, flags, labels, leases, outbox, people, submissions
+from webapp.actions import audit, drafts, escalations, events, flags, labels, leases, outbox, people, submissions
 from webapp.errors import NotSendable, NotUndoable, StaleCase
-from webapp.models import Act, Annotation, Annotator, Case, CaseState, Origin, Prediction, Review
+from webapp.models import Act, Annotation, Annotator, Case, CaseState, Event, Origin, Prediction, Review
 from webapp.queries import history, schemas
 
 STALE = (
@@ -63,6 +63,7 @@ def decide(
         act = Act.FIX if annotation.changed_heads else Act.ACCEPT
         _record(case, user, act, before, known=known, note=note, annotation=annotation)
         audit.record(user, "case decided", f"case {case.pk}", changed=annotation.changed_heads)
+        events.tell(Event.DECIDED, [case])
 
 
 def send_back(case: Case, user: User, *, revision: int, note: str, to: Annotator | None = None) -> None:
@@ -109,6 +110,7 @@ def ask_second_opinion(case: Case, user: User, *, revision: int, note: str = "")
         _record(case, user, Act.SECOND_OPINION, before, known=known, note=note)
         outbox.want_out([case])
         audit.record(user, "second opinion asked", f"case {case.pk}")
+        events.tell(Event.FLAGGED, [case])
 
 
 def undo(user: User) -> Case:
@@ -151,6 +153,8 @@ def undo(user: User) -> Case:
         Review.objects.create(case=case, person=user, act=Act.UNDO, undoes=last, revision=case.revision)
         drafts.bring_back(case, user, revision=case.revision)
         audit.record(user, "step taken back", f"case {case.pk}", review=last.pk)
+        if last.annotation is not None:  # What was told of the decision holds no more
+            events.tell(Event.FLAGGED if case.is_open else Event.DECIDED, [case])
     return case
 
 

@@ -14,8 +14,8 @@ from django.db.models import Q
 from ml.answers import Problem
 from ml.policy import FlagKind, Policy, Reason
 from ml.types import Labels
-from webapp.actions import flags, labelling, labels, outbox
-from webapp.models import Annotation, Annotator, Case, CaseState, Origin, Prediction, SchemaVersion
+from webapp.actions import events, flags, labelling, labels, outbox
+from webapp.models import Annotation, Annotator, Case, CaseState, Event, Origin, Prediction, SchemaVersion
 from webapp.queries import asks, schemas
 
 BY_PEOPLE = (Origin.LABEL_STUDIO, Origin.REVIEW)
@@ -100,21 +100,26 @@ def settle(case: Case, doubts: Iterable[Reason], *, rules: Policy, takes_back: b
     by_people = set(case.labels.filter(annotation__origin__in=BY_PEOPLE).values_list("head", flat=True))
     if case.state in (CaseState.WITHDRAWN, CaseState.ERASED):
         return
+    event = None
     if reasons:
-        for reason in reasons:
-            flags.raise_flag(case, reason.kind, head=reason.head or "", facts=dict(reason.facts))
+        raised = [
+            flags.raise_flag(case, reason.kind, head=reason.head or "", facts=dict(reason.facts)) for reason in reasons
+        ]
+        event = Event.FLAGGED if any(raised) else None
         case.state = CaseState.REVIEW
         outbox.want_out([case])
     elif asks.waiting([case.pk]):
         pass
     elif case.state != CaseState.REVIEW and routing <= by_people and _is_answered_by_enough(case):
         flags.resolve_all(case)
-        case.state = CaseState.DECIDED
+        case.state, event = CaseState.DECIDED, Event.DECIDED
     elif case.state == CaseState.DECIDED and takes_back:
         case.state = CaseState.LABELLING
         outbox.want_in([case])
     case.revision += 1
     case.save(update_fields=["state", "revision"])
+    if event:
+        events.tell(event, [case])
 
 
 def _is_answered_by_enough(case: Case) -> bool:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import feedback, questions, searches, uploads
+from webapp.actions import deliveries, feedback, questions, searches, uploads
 from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
 from webapp.queries import pending, savepoints
 
@@ -39,6 +39,9 @@ def sweep() -> None:
         tasks.deliver_outbox.delay()
     for checkup_id in Checkup.objects.filter(finished_at=None, created_at__lt=before).values_list("pk", flat=True):
         tasks.examine_label_studio.delay(checkup_id)
+    deliveries.clear_out()
+    if deliveries.waits():
+        tasks.deliver_webhooks.delay()
     searches.clear_out()
     questions.clear_out()
     feedback.attach_waiting()

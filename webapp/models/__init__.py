@@ -9,6 +9,7 @@
     desk         Search, SavedView, Draft, Sighting, Reveal
     tokens       Token
     feedback     Feedback
+    events       Subscription, Delivery
     audit        AuditEvent
 
 Rows of Annotation, ModelVersion, Promotion, Cover, Sighting, Reveal, AuditEvent and of the reviews are only ever added;
@@ -28,6 +29,9 @@ from webapp.models.annotations import (
 from webapp.models.audit import AuditEvent
 from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Cover, Flag, Sketch
 from webapp.models.desk import Draft, Reveal, RevealReason, SavedView, Search, Sighting
+from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
+from webapp.models.desk import Draft, SavedView, Search, Sighting
+from webapp.models.events import Delivery, Event, Subscription
 from webapp.models.feedback import Feedback
 from webapp.models.learning import (
     Cause,
@@ -73,10 +77,12 @@ __all__ = [
     "Conversation",
     "Correction",
     "Cover",
+    "Delivery",
     "Draft",
     "Erasure",
     "Escalation",
     "Evaluation",
+    "Event",
     "Feedback",
     "Flag",
     "HeadScore",
@@ -111,5 +117,6 @@ __all__ = [
     "Sketch",
     "Snapshot",
     "SnapshotRow",
+    "Subscription",
     "Token",
 ]

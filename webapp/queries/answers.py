@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
@@ -27,7 +27,24 @@ def cases_of(token: Token) -> QuerySet[Case]:
         found = visible_cases(token.user)
     else:
         found = Case.objects.exclude(state=CaseState.ERASED).filter(source=token.name)
-    return found.select_related("schema", "conversation", "current_prediction__version").prefetch_related(
+    return _with_facts(found)
+
+
+def told_outside(ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Return what subscribers are told of cases: the answer for each head, without what else was likely."""
+    found = [told(case, None) for case in _with_facts(Case.objects.filter(pk__in=list(ids)).order_by("pk"))]
+    for facts in found:
+        del facts["is_blind"]
+        if facts["prediction"]:
+            heads = facts["prediction"]["heads"].items()
+            facts["prediction"]["heads"] = {
+                key: {"answer": head["answer"], "confidence": head["confidence"]} for key, head in heads
+            }
+    return found
+
+
+def _with_facts(cases: QuerySet[Case]) -> QuerySet[Case]:
+    return cases.select_related("schema", "conversation", "current_prediction__version").prefetch_related(
         Prefetch("flags", Flag.objects.filter(resolved_at=None).order_by("id"), to_attr="open_flags"),
         Prefetch("labels", Label.objects.select_related("annotation").order_by("id")),
     )
