@@ -211,9 +211,10 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path) -> None
 
 def test_a_file_of_another_kind_is_refused(tmp_path) -> None:
     with pytest.raises(
-        UnreadableFile, match=r"^the file ends in '.xlsx'; expected one of .jsonl, .ndjson, .json, .csv$"
+        UnreadableFile,
+        match=r"^the file ends in '.ods'; expected one of .jsonl, .ndjson, .json, .csv, .xlsx, .parquet$",
     ):
-        rows_of(tmp_path, "a.xlsx", b"PK")
+        rows_of(tmp_path, "a.ods", b"PK")
 
 
 def test_a_file_with_too_many_rows_is_refused(tmp_path, monkeypatch) -> None:

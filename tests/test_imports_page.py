@@ -90,7 +90,7 @@ def test_columns_are_mapped_by_lines(admin) -> None:
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ({"name": "cases.xlsx"}, "the file ends in &#x27;.xlsx&#x27;; expected one of .jsonl"),
+        ({"name": "cases.xls"}, "the file ends in &#x27;.xls&#x27;; expected one of .jsonl"),
         ({"content": b""}, "The submitted file is empty."),
         ({"mapping": "ref"}, "the mapping &#x27;ref&#x27; is not of the form COLUMN=FIELD"),
         ({"schema": "weather"}, "Select a valid choice."),

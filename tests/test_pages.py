@@ -13,6 +13,7 @@ from webapp.actions import escalations, people, snapshots
 from webapp.models import (
     Case,
     Delivery,
+    Export,
     Import,
     LabelStudioProject,
     ModelVersion,
@@ -71,6 +72,9 @@ REACH = {
     "import": (M,),
     "confirm-import": (M,),
     "export": (M,),
+    "exports": (M,),
+    "export-page": (M,),
+    "export-file": (M,),
     "models": STAFF,
     "schedule": (M,),
     "set-schedule": (M,),
@@ -179,6 +183,8 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     now = timezone.now()
     told = Delivery.objects.create(subscription=hook, event="test", payload={}, wanted_at=now, due_at=now)
     numbers |= {"remove-webhook": gone.pk, "replay-webhook": told.pk}
+    file = Export.objects.create(schema=helpline, format="csv")
+    numbers |= {"export-page": file.pk, "export-file": file.pk}
     client = signed_in(role) if role else Client()
     if role:
         numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(username=role), name="mine").pk

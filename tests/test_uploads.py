@@ -57,9 +57,9 @@ def test_an_uploaded_file_is_kept_and_previewed_by_a_worker(
     assert row.digest == "e53c8b25185e89b5b28ee9da4520113e1519462491733ca6cfdc9ec2bcf9e899"
 
 
-@pytest.mark.parametrize("name", ["cases.xlsx", "cases", "cases.jsonl.exe", ".csv"])
+@pytest.mark.parametrize("name", ["cases.xls", "cases", "cases.jsonl.exe", ".csv"])
 def test_a_file_of_another_kind_is_refused_and_not_kept(upload, folder, name) -> None:
-    with pytest.raises(UnreadableFile, match=r"expected one of \.jsonl, \.ndjson, \.json, \.csv$"):
+    with pytest.raises(UnreadableFile, match=r"expected one of \.jsonl, \.ndjson, \.json, \.csv, \.xlsx, \.parquet$"):
         upload(name=name)
     assert (list(Import.objects.all()), folder.exists()) == ([], False)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, time
 from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils import timezone
 from django.utils.choices import flatten_choices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -18,7 +20,7 @@ from ml.schema import Head, Kind
 from ml.types import Labels, Span
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
-from webapp.models import Correction, Event, Prediction, Profile, Schema
+from webapp.models import CaseState, Correction, Event, ExportFormat, Prediction, Profile, Schema
 from webapp.posting import LONGEST_ADDRESS
 from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
@@ -30,6 +32,7 @@ NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
 TOOK = "took"  # What case.js says when somebody takes the answer of an annotator
 LONGEST_RANGE = 20  # Digits of a start and an end
+DAY = "A day such as 2026-03-01"
 LONGEST_NUMBER = 9  # Digits of a number that a column holds
 LONGEST_ROW = 18  # Digits of the number of a row
 
@@ -275,7 +278,7 @@ class ViewForm(forms.Form):
 class ImportForm(forms.Form):
     """A file of cases to import."""
 
-    file = forms.FileField(label="File", help_text="JSONL, JSON or CSV, UTF-8")
+    file = forms.FileField(label="File", help_text="JSONL, JSON or CSV in UTF-8, a spreadsheet (.xlsx) or Parquet")
     schema = forms.ModelChoiceField(Schema.objects.order_by("-name"), to_field_name="name", empty_label=None)
     source = forms.CharField(max_length=100, initial="import", help_text="Where the cases come from")
     mapping = forms.CharField(
@@ -301,6 +304,28 @@ class SubscriptionForm(forms.Form):
     schema = forms.ModelChoiceField(
         Schema.objects.order_by("name"), to_field_name="name", required=False, empty_label="all schemas"
     )
+
+
+class ExportForm(forms.Form):
+    """Which cases to take out, and as what."""
+
+    schema = forms.ModelChoiceField(Schema.objects.order_by("name"), to_field_name="name", empty_label=None)
+    format = forms.ChoiceField(choices=ExportFormat.choices)
+    state = forms.ChoiceField(
+        choices=[("", "any but withdrawn"), *(one for one in CaseState.choices if one[0] != CaseState.ERASED)],
+        required=False,
+    )
+    source = forms.CharField(max_length=100, required=False, help_text="Of all sources where none is named")
+    since = forms.DateField(required=False, label="Arrived from", help_text=DAY)
+    before = forms.DateField(required=False, label="Arrived before", help_text=DAY)
+
+    def limits(self) -> dict[str, str]:
+        """Return what was chosen, days as the moments when they begin here."""
+        given = {name: str(self.cleaned_data[name] or "") for name in ("state", "source")}
+        for name in ("since", "before"):
+            if day := self.cleaned_data[name]:
+                given[name] = timezone.make_aware(datetime.combine(day, time())).isoformat()
+        return given
 
 
 class RetrainForm(forms.Form):

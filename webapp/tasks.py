@@ -43,6 +43,14 @@ def apply_import(import_id: int) -> None:
     uploads.apply(import_id)
 
 
+@shared_task
+def write_export(export_id: int) -> None:
+    """Write a file of cases."""
+    from webapp.actions import export_files
+
+    export_files.write(export_id)
+
+
 @shared_task(acks_late=False)
 def train_model(run_id: int) -> None:
     """Train a queued run."""

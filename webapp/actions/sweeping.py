@@ -10,8 +10,20 @@ from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import deliveries, feedback, questions, searches, uploads
-from webapp.models import Checkup, Import, ImportState, LabelStudioProject, ModelVersion, Outbox, Run, RunState, Schema
+from webapp.actions import deliveries, export_files, feedback, questions, searches, uploads
+from webapp.models import (
+    Checkup,
+    Export,
+    ExportState,
+    Import,
+    ImportState,
+    LabelStudioProject,
+    ModelVersion,
+    Outbox,
+    Run,
+    RunState,
+    Schema,
+)
 from webapp.queries import pending, savepoints
 
 LEFT_BEHIND = timedelta(seconds=30)
@@ -34,6 +46,9 @@ def sweep() -> None:
         "pk", flat=True
     ):
         tasks.preview_import.delay(import_id)
+    left = Export.objects.filter(state__in=(ExportState.QUEUED, ExportState.RUNNING), created_at__lt=before)
+    for export_id in left.values_list("pk", flat=True):
+        tasks.write_export.delay(export_id)
     is_due = Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists()
     if is_due or LabelStudioProject.objects.exclude(sending_failure="").exists():
         tasks.deliver_outbox.delay()
@@ -48,6 +63,7 @@ def sweep() -> None:
     # Last: a file that cannot be removed must hold up nothing else
     _remove_abandoned_folders()
     uploads.clear_out()
+    export_files.clear_out()
 
 
 def _remove_abandoned_folders() -> None:

@@ -18,7 +18,7 @@ MAX_BYTES = 2**30
 def main() -> int:
     """Read the arguments, write the rows that have a text, and tell what is wrong with the others."""
     parser = argparse.ArgumentParser(prog="python -m webapp.casefiles", description="Write cases as Example JSONL.")
-    parser.add_argument("file", type=Path, help="a JSONL, JSON or CSV file of cases")
+    parser.add_argument("file", type=Path, help="a JSONL, JSON, CSV, .xlsx or Parquet file of cases")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--schema", default="helpline", help="name of a shipped schema, or a TOML file")
     arguments = parser.parse_args()

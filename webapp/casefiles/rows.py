@@ -1,4 +1,4 @@
-"""Rows of a JSONL, JSON or CSV file, one at a time, so that a large file never stands in memory whole."""
+"""Rows of a file of cases, of whatever kind, one at a time, so that a large file never stands in memory whole."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import IO, Any
 import ijson
 
 from annotate import files
-from webapp.casefiles import encoding
+from webapp.casefiles import encoding, tables
 from webapp.errors import UnreadableFile
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".xlsx", ".parquet")
+BINARY = (".xlsx", ".parquet")
 MAX_ROWS = 1_000_000
 MAX_ROW_CHARACTERS = 1_000_000  # More than of a text: labels stand beside it, and JSON may escape every character
 MAX_TEXT_CHARACTERS = 200_000  # A call of some hours; predicting one takes memory in proportion, so 0.7 GB
@@ -55,12 +56,20 @@ def read(path: Path, *, max_bytes: int) -> Iterator[Row]:
     size = path.stat().st_size
     if size > max_bytes:
         raise UnreadableFile(f"the file has {size:,} bytes; expected at most {max_bytes:,}: split it")
-    readers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _csv}
-    reader = readers.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    reader = {
+        ".jsonl": _json_lines,
+        ".ndjson": _json_lines,
+        ".json": _json,
+        ".csv": _csv,
+        ".xlsx": _sheet,
+        ".parquet": _parquet,
+    }.get(suffix)
     if reader is None:
         raise UnreadableFile(f"the file ends in {path.suffix or 'nothing'!r}; expected one of {', '.join(SUFFIXES)}")
     with path.open("rb") as file:
-        encoding.refuse_others(file)
+        if suffix not in BINARY:
+            encoding.refuse_others(file)
         count = 0
         for count, row in enumerate(reader(file), start=1):
             if count > MAX_ROWS:
@@ -140,8 +149,29 @@ def _csv(file: IO[bytes]) -> Iterator[Row]:
         raise UnreadableFile(f"line {reader.line_num} {fault}, and import the file again") from exc
 
 
+def _sheet(file: IO[bytes]) -> Iterator[Row]:
+    lines = tables.sheet(file, most_rows=MAX_ROWS)
+    columns = _names_once([str(name or "") for name in next(lines, (0, []))[1]])
+    for number, values in lines:
+        beyond = any(value is not None for value in values[len(columns) :])
+        if sum(len(value) for value in values if isinstance(value, str)) > MAX_ROW_CHARACTERS:
+            yield Row(number, None, f"the row has more than {MAX_ROW_CHARACTERS:,} characters; shorten it")
+        elif beyond:
+            yield Row(number, None, f"the row has a value beyond the {len(columns)} columns that the first row names")
+        else:
+            yield Row(number, dict(zip(columns, values, strict=False)))
+
+
+def _parquet(file: IO[bytes]) -> Iterator[Row]:
+    for number, values in tables.parquet(file):
+        if sum(len(value) for value in values.values() if isinstance(value, str)) > MAX_ROW_CHARACTERS:
+            yield Row(number, None, f"the row has more than {MAX_ROW_CHARACTERS:,} characters; shorten it")
+        else:
+            yield _checked(number, values)
+
+
 def _column_names(found: list[str]) -> list[str]:
-    """Return the names of the columns, each once; one without a name is known by its place."""
+    """Return the names of the columns of a CSV file."""
     if not found:
         raise UnreadableFile("the file is empty; expected a first line with the names of the columns")
     if not _is_utf_8(found):
@@ -149,6 +179,11 @@ def _column_names(found: list[str]) -> list[str]:
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(found) == 1 and mark in found[0]:
             raise UnreadableFile(f"the columns are separated by {name}; expected commas: save the file with commas")
+    return _names_once(found)
+
+
+def _names_once(found: list[str]) -> list[str]:
+    """Return the names of columns, each once; one without a name is known by its place."""
     twice = next((name for number, name in enumerate(found) if name and name in found[:number]), None)
     if twice:
         raise UnreadableFile(f"the first line names the column {twice!r} twice; expected each name once: rename one")

@@ -10,6 +10,7 @@
     tokens       Token
     feedback     Feedback
     events       Subscription, Delivery
+    exports      Export
     audit        AuditEvent
 
 Rows of Annotation, ModelVersion, Promotion, Cover, Sighting, Reveal, AuditEvent and of the reviews are only ever added;
@@ -32,6 +33,7 @@ from webapp.models.desk import Draft, Reveal, RevealReason, SavedView, Search, S
 from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
 from webapp.models.desk import Draft, SavedView, Search, Sighting
 from webapp.models.events import Delivery, Event, Subscription
+from webapp.models.exports import Export, ExportFormat, ExportState
 from webapp.models.feedback import Feedback
 from webapp.models.learning import (
     Cause,
@@ -83,6 +85,9 @@ __all__ = [
     "Escalation",
     "Evaluation",
     "Event",
+    "Export",
+    "ExportFormat",
+    "ExportState",
     "Feedback",
     "Flag",
     "HeadScore",

@@ -111,6 +111,7 @@ class CaseText(models.Model):
     """The text of a case, and nothing else.
 
     Whoever erases one must also have `ml.cache.Cache` forget its `text_hash`: vectors tell much of a text.
+    And `webapp.actions.export_files` remove the files of its schema.
     """
 
     case = models.OneToOneField(Case, on_delete=models.CASCADE, primary_key=True, related_name="stored_text")

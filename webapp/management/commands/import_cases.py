@@ -23,7 +23,10 @@ SHOWN = 20
 class Command(BaseCommand):
     """Import a file of cases, and have them predicted."""
 
-    help = "Import cases from JSONL, JSON, CSV or a Label Studio export. A repeat of the same file changes nothing."
+    help = (
+        "Import cases from JSONL, JSON, CSV, .xlsx, Parquet or a Label Studio export. "
+        "A repeat of the same file changes nothing."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the file, the schema, and how its columns are to be read."""
