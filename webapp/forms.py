@@ -309,7 +309,7 @@ class SubscriptionForm(forms.Form):
 class ExportForm(forms.Form):
     """Which cases to take out, and as what."""
 
-    schema = forms.ModelChoiceField(Schema.objects.order_by("name"), to_field_name="name", empty_label=None)
+    schema = forms.ModelChoiceField(Schema.objects.order_by("-name"), to_field_name="name", empty_label=None)
     format = forms.ChoiceField(choices=ExportFormat.choices)
     state = forms.ChoiceField(
         choices=[("", "any but withdrawn"), *(one for one in CaseState.choices if one[0] != CaseState.ERASED)],
