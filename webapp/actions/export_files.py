@@ -7,6 +7,7 @@ withdrawn only where somebody asks for that state. Whoever erases a case has the
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -23,11 +24,11 @@ from django.utils import timezone
 
 from ml.policy import Side
 from ml.schema import Schema as ParsedSchema
-from ml.types import Example
+from ml.types import Answer, Example
 from webapp import tasks
 from webapp.actions import audit
 from webapp.locks import only_one
-from webapp.models import Case, CaseState, Export, ExportFormat, ExportState, Schema
+from webapp.models import Case, CaseState, Export, ExportFormat, ExportState, Label, Schema
 from webapp.queries import schemas
 
 if TYPE_CHECKING:
@@ -39,6 +40,16 @@ KEPT = timedelta(days=7)
 UNWANTED_KEPT = timedelta(hours=1)
 CHUNK = 500
 CURSOR = 5000  # Numbers of cases that the database hands over at once
+FIELDS = (
+    "pk",
+    "external_id",
+    "source",
+    "side",
+    "sent_at",
+    "metadata",
+    "stored_text__text",
+    "conversation__external_id",
+)
 SUFFIXES = {
     ExportFormat.JSONL: ".jsonl",
     ExportFormat.CSV: ".csv",
@@ -140,8 +151,12 @@ def _chunks(row: Export, schema: ParsedSchema) -> Iterator[list[Written]]:
     done = 0
     numbers = _cases(row).order_by("pk").values_list("pk", flat=True).iterator(chunk_size=CURSOR)
     while chunk := list(islice(numbers, CHUNK)):
-        found = _cases(row).filter(pk__in=chunk).select_related("stored_text", "conversation")
-        yield [_written(case, schema) for case in found.prefetch_related("labels").order_by("pk")]
+        answers: dict[int, dict[str, Answer]] = defaultdict(dict)
+        for case_id, head, answer in Label.objects.filter(case__in=chunk).values_list("case_id", "head", "answer"):
+            answers[case_id][head] = answer
+        # No objects: those of a case and its text hold each other, and stay in memory for long
+        found = _cases(row).filter(pk__in=chunk).order_by("pk").values(*FIELDS)
+        yield [_written(case, answers[case["pk"]], schema) for case in found]
         done += len(chunk)
         if not Export.objects.filter(pk=row.pk, state=ExportState.RUNNING).update(done=done):
             raise _Removed
@@ -160,20 +175,19 @@ def _cases(row: Export) -> QuerySet[Case]:
     return found
 
 
-def _written(case: Case, schema: ParsedSchema) -> Written:
+def _written(case: dict[str, Any], answers: dict[str, Answer], schema: ParsedSchema) -> Written:
     from webapp.casefiles.writing import Written  # noqa: PLC0415 - web processes write no files
 
-    answers = {label.head: label.answer for label in case.labels.all()}
     example = Example(
-        id=case.external_id,
-        text=case.stored_text.text,
+        id=case["external_id"],
+        text=case["stored_text__text"],
         labels={head: answers[head] for head in schema.by_key if head in answers},
-        source=case.source,
-        conversation=case.conversation.external_id if case.conversation else "",
-        sent_at=case.sent_at.isoformat() if case.sent_at else "",
-        metadata=case.metadata,
+        source=case["source"],
+        conversation=case["conversation__external_id"] or "",
+        sent_at=case["sent_at"].isoformat() if case["sent_at"] else "",
+        metadata=case["metadata"],
     )
-    return Written(example, Side(case.side))
+    return Written(example, Side(case["side"]))
 
 
 def _finish(row: Export, state: ExportState, **changes: Any) -> bool:
