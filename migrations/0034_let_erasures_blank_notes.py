@@ -21,7 +21,9 @@ begin
             return new;
         end if;
     end if;
-    if tg_op = 'UPDATE' and tg_table_name in ('webapp_annotation', 'webapp_review', 'webapp_escalation') then
+    if tg_op = 'UPDATE' and tg_table_name in (
+        'webapp_annotation', 'webapp_review', 'webapp_escalation', 'webapp_reveal'
+    ) then
         if new.note = '' and coalesce(to_jsonb(new) -> 'problems', '[]') = '[]'
             and to_jsonb(new) - 'note' - 'problems' = to_jsonb(old) - 'note' - 'problems'
             and exists (select from webapp_case where id = old.case_id and state = 'erased')

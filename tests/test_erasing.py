@@ -13,7 +13,18 @@ from django.db import IntegrityError, connection, transaction
 from ml.cache import Cache
 from ml.policy import Side
 from tests.conftest import case_named, helpline_prediction, predict, submission, train, trained_version
-from webapp.actions import drafts, erasing, escalations, feedback, reviews, sketches, snapshots, submissions
+from webapp.actions import (
+    drafts,
+    erasing,
+    escalations,
+    export_files,
+    feedback,
+    reveals,
+    reviews,
+    sketches,
+    snapshots,
+    submissions,
+)
 from webapp.errors import NotErasable
 from webapp.models import (
     Annotation,
@@ -22,10 +33,13 @@ from webapp.models import (
     CaseState,
     Conversation,
     Erasure,
+    Export,
+    ExportState,
     LabelStudioProject,
     LabelStudioTask,
     ModelVersion,
     Outbox,
+    RevealReason,
     Run,
     Schema,
 )
@@ -47,6 +61,7 @@ def case(helpline, import_rows, person, settings, tmp_path, sent) -> Case:
     supervisor = person(Role.SUPERVISOR)
     reviews.ask_second_opinion(case, supervisor, revision=case_named("1").revision, note=f"a {MARK}?")
     escalations.escalate(case, supervisor, note=f"the {MARK}!")
+    reveals.reveal(case, supervisor, RevealReason.values[0], note=f"is it the {MARK}?")
     drafts.save(case, supervisor, {"note": [MARK]}, revision=1)
     feedback.give(source=case.source, external_id="1", task="main_category", rating=1, reason=f"no {MARK}")
     sketches.store({case.pk: "1" * 512}, encoder="abc")
@@ -84,6 +99,17 @@ def test_nothing_of_it_is_left_in_any_table_or_in_the_cache(
     assert not gone.predictions.exists()
     assert not gone.labels.exists()
     assert [row.purpose for row in Outbox.objects.filter(case=gone, sent_at=None)] == ["withdraw"]
+
+
+def test_files_that_were_taken_out_with_it_are_gone(case, person, settings, django_capture_on_commit_callbacks) -> None:
+    admin = person(Role.ADMIN)
+    export_files.write(export_files.request(case.schema, "jsonl", {}, by=admin).pk)
+    row = Export.objects.get()
+    assert MARK in export_files.path_of(row).read_text()
+    with django_capture_on_commit_callbacks(execute=True):
+        erase(case, admin)
+    row.refresh_from_db()
+    assert (row.state, export_files.path_of(row).exists()) == (ExportState.EXPIRED, False)
 
 
 def test_the_log_keeps_who_erased_it_and_why(case, person) -> None:

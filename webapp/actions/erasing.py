@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from ml.cache import Cache
-from webapp.actions import audit, flags, outbox
+from webapp.actions import audit, export_files, flags, outbox
 from webapp.errors import NotErasable
 from webapp.models import Case, CaseState, CaseText, Erasure, Prediction, Restoration
 
@@ -49,12 +49,14 @@ def erase(case: Case, *, by: User, reason: str, confirmation: str) -> Erasure:
     case.annotations.update(note="", problems=[])
     case.reviews.update(note="")
     case.escalations.update(note="")
+    case.reveals.update(note="")
     flags.resolve_all(case)
     if conversation is not None and not conversation.cases.exists():
         conversation.delete()  # Its id may be a number to call
     outbox.want_out([case])
     row = Erasure.objects.create(case=case, person=by, reason=reason.strip()[:LONGEST_REASON])
     audit.record(by, "case erased", f"case {case.pk}")
+    transaction.on_commit(partial(export_files.remove_all, case.schema))
     if not CaseText.objects.filter(case__text_hash=digest).exists():  # The same words may have come twice
         transaction.on_commit(partial(_forget, digest))
     return row

@@ -30,8 +30,6 @@ from webapp.models.annotations import (
 from webapp.models.audit import AuditEvent
 from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Cover, Flag, Sketch
 from webapp.models.desk import Draft, Reveal, RevealReason, SavedView, Search, Sighting
-from webapp.models.cases import Case, CaseState, CaseText, CaseWords, Conversation, Flag, Sketch
-from webapp.models.desk import Draft, SavedView, Search, Sighting
 from webapp.models.events import Delivery, Event, Subscription
 from webapp.models.exports import Export, ExportFormat, ExportState
 from webapp.models.feedback import Feedback

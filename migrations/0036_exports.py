@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0030_webhooks_out'),
+        ('webapp', '0035_webhooks_out'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

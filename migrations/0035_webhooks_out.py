@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0029_request_of_a_wish'),
+        ('webapp', '0034_let_erasures_blank_notes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
