@@ -32,7 +32,7 @@ CHECKS = lint layout types imports migrations test
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench figures learning format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures learning load format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ figures: development ## Measure quality beside TF-IDF on the same DATA and on th
 	$(COMPARE) --data "$$folder"/helpline_*.jsonl $(ARGS)
 	@$(FOLDER) && $(DEMO) && if $(HAS_CASES); then $(COMPARE) --data "$$folder/helpline_demo.jsonl" $(ARGS); fi && \
 	$(COMPARE) --schema customer --data "$$folder/customer_demo.jsonl" $(ARGS)
+
+# ARGS="--cases 1000 --thinking-seconds 30" is quick
+load: development ## Let 20 reviewers work on 1,000 and on 100,000 cases, and print how long pages take
+	@$(VENV)/bin/python -m tests.load $(ARGS)
 
 # STUDIES="banking nlupp" does some; what is done is kept in var/learning
 learning: development ## Do the studies of public data in DATA=FOLDER, and write docs/learning.md

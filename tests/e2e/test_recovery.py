@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.conftest import Stack, write_calls
+from tests.e2e.conftest import write_calls
+from tests.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.label_studio]
 

@@ -1,0 +1,1 @@
+"""How the desk holds under load: `make load`. Not a test: the figures are of one machine on one day."""
