@@ -1,6 +1,6 @@
 """Many cases, straight into the tables: copies of cases that the loop itself has predicted and flagged.
 
-`python -m tests.load.fill --cases N --people N`, with the environment of a running Caseloop. Prints the sign-ins as JSON.
+`python -m tests.load.fill --cases N --people N`, in the environment of a running Caseloop, prints sign-ins as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db import connection, models, transaction
 django.setup()
 
 from webapp.actions import people  # noqa: E402 - Django comes first
-from webapp.models import Case, CaseText, CaseWords, Flag, HeadScore, Prediction  # noqa: E402
+from webapp.models import Case, CaseText, Flag, HeadScore, Prediction  # noqa: E402
 from webapp.roles import Role  # noqa: E402
 
 SPREAD = 4.0  # By which copies of a case differ in rank, so that the order of the queue is not that of the originals
@@ -30,13 +30,14 @@ def main() -> None:
     parser.add_argument("--people", type=int, required=True)
     given = parser.parse_args()
     with transaction.atomic(), connection.cursor() as cursor:
-        _copy_cases(cursor, given.cases)
+        copy_cases(cursor, given.cases)
     with connection.cursor() as cursor:
         cursor.execute("vacuum analyze")
     sys.stdout.write(json.dumps([_person(number) for number in range(given.people)]) + "\n")
 
 
-def _copy_cases(cursor: Any, wanted: int) -> None:
+def copy_cases(cursor: Any, wanted: int) -> None:
+    """Copy the cases that are predicted, with all that is said of them by models, until there are at least so many."""
     originals = Case.objects.exclude(current_prediction=None).count()
     if not originals:
         raise SystemExit("expected cases that are predicted, found none")
@@ -49,21 +50,21 @@ def _copy_cases(cursor: Any, wanted: int) -> None:
     )
     changes = {
         "id": "copy",
-        "external_id": "external_id || '-' || number",
-        "rank": f"rank + {SPREAD} * (random() - 0.5)",
+        "external_id": "webapp_case.external_id || '-' || number",
+        "rank": f"webapp_case.rank + {SPREAD} * (random() - 0.5)",
         "current_prediction_id": "null",
         "held_by_id": "null",
         "held_until": "null",
         "is_audit": "false",
     }
     _copy(cursor, Case, "copied on original = webapp_case.id", changes)
-    for model in (CaseText, CaseWords, Flag):
+    for model in (CaseText, Flag):
         key = {} if model._meta.pk.column == "case_id" else {"id": _next(model)}
         _copy(cursor, model, f"copied on original = {model._meta.db_table}.case_id", key | {"case_id": "copy"})
+    number = _next(Prediction)
     cursor.execute(
-        f"""create temporary table foretold on commit drop as
-            select id as said, copy, {_next(Prediction)} as saying from webapp_prediction
-            join copied on original = case_id"""
+        "create temporary table foretold on commit drop as "  # noqa: S608 - names of our own tables
+        f"select id as said, copy, {number} as saying from webapp_prediction join copied on original = case_id"
     )
     said = "foretold on said = webapp_prediction.id"
     _copy(cursor, Prediction, said, {"id": "saying", "case_id": "copy"})
@@ -79,10 +80,13 @@ def _copy_cases(cursor: Any, wanted: int) -> None:
 def _copy(cursor: Any, model: type[models.Model], joined: str, changes: dict[str, str]) -> None:
     """Copy the rows of a table that join the copies, with some columns changed."""
     table = model._meta.db_table
-    columns = [field.column for field in model._meta.concrete_fields if not getattr(field, "generated", False)]
-    values = [changes.get(column, f'{table}."{column}"') for column in columns]
+    cursor.execute(
+        "select column_name from information_schema.columns where table_name = %s and is_generated = 'NEVER'", [table]
+    )
+    columns = [name for (name,) in cursor.fetchall()]
     names = ", ".join(f'"{column}"' for column in columns)
-    cursor.execute(f"insert into {table} ({names}) select {', '.join(values)} from {table} join {joined}")
+    values = ", ".join(changes.get(column, f'{table}."{column}"') for column in columns)
+    cursor.execute(f"insert into {table} ({names}) select {values} from {table} join {joined}")  # noqa: S608
 
 
 def _next(model: type[models.Model]) -> str:
