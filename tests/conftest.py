@@ -84,7 +84,7 @@ def learning(settings: Any, tmp_path: Path, tiny_encoder: Encoder, monkeypatch: 
     """Trainings that take a second: a tiny encoder, folders of their own, and no model loaded yet."""
     settings.ENCODER = tiny_encoder.name
     settings.MODELS_DIR, settings.CACHE_DIR = tmp_path / "models", tmp_path / "cache"
-    monkeypatch.setattr(worker, "_kept", {})
+    monkeypatch.setattr(worker.answering, "_kept", {})
 
 
 @pytest.fixture

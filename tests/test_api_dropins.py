@@ -77,7 +77,7 @@ def on(helpline: Schema, folders: Path, settings: Any, sent: Any, monkeypatch: A
     """Both models in use, all services on, and calls from this machine let in."""
     settings.MODELS_DIR = folders
     settings.DROPINS, settings.DROPIN_NETWORKS = ["classify", "tagger", "helpline"], ["127.0.0.0/8"]
-    monkeypatch.setattr(worker, "_kept", {})
+    monkeypatch.setattr(worker.answering, "_kept", {})
     serving.forget()
     for name in ("helpline", "customer"):
         put_in_use(Schema.objects.get(name=name), folders / name)

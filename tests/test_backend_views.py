@@ -59,7 +59,7 @@ def answering(toy: Schema, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, A
             task.run(*args)
 
     monkeypatch.setattr(celery.Task, "apply_async", run)
-    monkeypatch.setattr(worker, "model_of", lambda version: Said())
+    monkeypatch.setattr(worker.predicting, "model_of", lambda version: Said())
     return sent
 
 
@@ -140,7 +140,7 @@ def test_a_failure_never_quotes_a_text(answering, toy, monkeypatch) -> None:
     def broken(version: Any) -> Any:
         raise ValueError("my stepfather locks the door")
 
-    monkeypatch.setattr(worker, "model_of", broken)
+    monkeypatch.setattr(worker.predicting, "model_of", broken)
     question = Question.objects.create(schema=toy, texts=["my stepfather locks the door"])
     with pytest.raises(ValueError, match="stepfather"):
         worker.answer(question.pk)

@@ -22,7 +22,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import helpline_prediction, predict, trained_version
 from webapp.actions import outbox, promotions, tokens
 from webapp.engines import programs
-from webapp.engines.folders import Folders
 from webapp.logs import LineFormatter
 from webapp.models import Case, CaseState, LabelStudioProject, Outbox, Scope
 from webapp.queries import loop
@@ -144,16 +143,13 @@ def test_the_examples_speak_of_measures_that_there_are(helpline, case, client, s
     assert named_there <= told
 
 
-def test_the_compose_file_sets_variables_that_are_read_and_runs_what_make_run_runs(tmp_path) -> None:
+def test_the_compose_file_sets_variables_that_are_read_and_runs_what_make_run_runs() -> None:
     services = yaml.safe_load((PRODUCTION / "compose.yaml").read_text())["services"]
     documented = set(re.findall(r"^# ([A-Z_]+)=", Path(".env.example").read_text(), flags=re.MULTILINE))
     assert services["web"]["environment"].keys() <= documented
-    folders = Folders(tmp_path)
-    for program in programs.workers(folders):
+    for program in programs.workers():
         given = shlex.split(services[program.name]["command"])
-        assert given[:4] == ["celery", "-A", "webapp.celery_app", program.command[5]]
-        if program.name != "scheduler":
-            assert given[4:] == [*program.command[6 : 6 + len(given) - 4]]
+        assert given == [*program.command[2 : 2 + len(given)]]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

@@ -36,7 +36,7 @@ class Choking:
 @pytest.fixture
 def model(monkeypatch) -> Choking:
     found = Choking()
-    monkeypatch.setattr(worker, "model_of", lambda version: found)
+    monkeypatch.setattr(worker.predicting, "model_of", lambda version: found)
     return found
 
 
@@ -101,7 +101,7 @@ def test_a_model_that_fails_at_everything_is_no_fault_of_the_cases(waiting, monk
         def predict(self, texts: list[str]) -> Any:
             raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(worker, "model_of", lambda version: Broken())
+    monkeypatch.setattr(worker.predicting, "model_of", lambda version: Broken())
     for _ in range(4):
         with pytest.raises(RuntimeError, match="out of memory"):
             worker.predict_cases(waiting.pk)
@@ -134,7 +134,7 @@ def test_a_model_that_is_broken_uses_up_no_attempt_of_a_lone_case(
             raise RuntimeError("out of memory")
 
     import_rows(helpline, {"id": "1", "text": "alone"})
-    monkeypatch.setattr(worker, "_load", Broken)
+    monkeypatch.setattr(worker.answering, "_load", Broken)
     for _ in range(4):
         with pytest.raises((ModelFolderError, RuntimeError)):
             worker.predict_cases(helpline.pk)
@@ -151,7 +151,7 @@ def test_a_model_that_breaks_after_it_was_loaded_uses_up_no_attempt_of_a_lone_ca
             raise RuntimeError("out of memory")
 
     import_rows(helpline, {"id": "1", "text": "alone"})
-    monkeypatch.setattr(worker, "model_of", lambda version: Broken())
+    monkeypatch.setattr(worker.predicting, "model_of", lambda version: Broken())
     for _ in range(4):
         with pytest.raises(RuntimeError, match="out of memory"):
             worker.predict_cases(helpline.pk)

@@ -98,7 +98,7 @@ def test_the_column_holds_as_many_bits_as_a_sketch_has() -> None:
 
 def test_workers_sketch_what_they_predict_and_what_was_labelled_before(toy, import_rows, sent, monkeypatch) -> None:
     import_rows(toy, *(row_of(case) for case in tiny.cases(60)))
-    monkeypatch.setattr(worker, "BATCH", 40)
+    monkeypatch.setattr(worker.predicting, "BATCH", 40)
     version = train(toy).version
     promotions.promote(version, by=None, reason="the first")
     import_rows(toy, {"id": "asked", "text": "we saw the ship ship calm calm"})

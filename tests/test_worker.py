@@ -217,7 +217,7 @@ def test_a_training_that_breaks_fails_its_run_without_quoting_and_is_raised(labe
 
 
 def test_a_fault_of_a_model_folder_is_told_on_the_run(labelled, champion, monkeypatch) -> None:
-    monkeypatch.setattr(worker, "_kept", {})  # As after a restart
+    monkeypatch.setattr(worker.answering, "_kept", {})  # As after a restart
     (folder_of(champion) / "heads.onnx").unlink()
     run = train(labelled)
     assert run.state == RunState.FAILED
@@ -275,7 +275,7 @@ def test_what_a_trained_version_looked_at_most_is_kept_with_its_answers(labelled
     looks = case_named("asked").current_prediction.looks
     assert set(looks) == {"place", "thing", "mood", "manner"}
     for words in looks.values():
-        assert len(words) == worker.MOST_LOOKS
+        assert len(words) == worker.predicting.MOST_LOOKS
         assert words == sorted(words)
     assert max(looks["thing"], key=lambda word: word[2])[0] > 150, "where the words of the rule stand"
 
@@ -296,15 +296,15 @@ def test_the_next_champion_takes_over_in_the_same_process(labelled, champion, im
 def test_a_model_is_loaded_once_while_it_answers(labelled, champion, import_rows, sent, monkeypatch) -> None:
     import_rows(labelled, {"id": "1", "text": "a hill"})
     worker.predict_cases(labelled.pk)
-    monkeypatch.setattr(worker, "_load", must_not_happen)
+    monkeypatch.setattr(worker.answering, "_load", must_not_happen)
     import_rows(labelled, {"id": "2", "text": "a road"})
     worker.predict_cases(labelled.pk)
     assert case_named("2").current_prediction.version == champion
 
 
 def test_what_is_too_much_for_one_turn_is_sent_for_another(toy, import_rows, sent, monkeypatch) -> None:
-    monkeypatch.setattr(worker, "BATCH", 2)
-    monkeypatch.setattr(worker, "MOST_BATCHES", 2)
+    monkeypatch.setattr(worker.predicting, "BATCH", 2)
+    monkeypatch.setattr(worker.predicting, "MOST_BATCHES", 2)
     import_rows(toy, *({"id": str(n), "text": f"a ship {n}"} for n in range(5)))
     sent.clear()
     worker.predict_cases(toy.pk)
@@ -321,7 +321,7 @@ def test_cases_are_given_back_when_the_model_fails(toy, import_rows, sent, monke
         def predict(self, texts: list[str]) -> Any:
             raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(worker, "_load", lambda version: Broken())
+    monkeypatch.setattr(worker.answering, "_load", lambda version: Broken())
     with pytest.raises(RuntimeError, match="out of memory"):
         worker.predict_cases(toy.pk)
     case = case_named("1")
@@ -335,7 +335,7 @@ def test_cases_are_given_back_when_the_model_fails(toy, import_rows, sent, monke
 def test_a_model_folder_that_was_tampered_with_is_refused(
     labelled, champion, import_rows, sent, monkeypatch, name, complaint
 ) -> None:
-    monkeypatch.setattr(worker, "_kept", {})  # As after a restart
+    monkeypatch.setattr(worker.answering, "_kept", {})  # As after a restart
     path = folder_of(champion) / name
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -382,7 +382,7 @@ def test_a_server_that_takes_no_runs_keeps_nobody_from_training(labelled, settin
     settings.MLFLOW_TRACKING_URI = "http://user:secret@127.0.0.1:1"
     run = train(labelled)
     assert run.state == RunState.SUCCEEDED
-    [warning] = [record for record in caplog.records if record.name == "webapp.worker"]
+    [warning] = [record for record in caplog.records if record.name == "webapp.worker.training"]
     assert (warning.message, warning.run) == ("training run is not recorded by MLflow", run.pk)
     assert "secret" not in caplog.text
 

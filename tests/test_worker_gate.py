@@ -70,7 +70,7 @@ def test_going_back_takes_effect_between_two_batches_of_a_worker(
     second = train(labelled, seed=1).version
     promotions.promote(second, by=None, reason="another")
     import_rows(labelled, *({"id": f"asked {n}", "text": f"a hill {n}"} for n in range(6)))
-    monkeypatch.setattr(worker, "BATCH", 2)
+    monkeypatch.setattr(worker.predicting, "BATCH", 2)
     real, answered, begun = predictions.store, [], []
 
     def store(version: ModelVersion, *args: Any, **rest: Any) -> None:
@@ -112,7 +112,7 @@ def test_after_a_promotion_open_cases_are_predicted_again_in_order_of_harm_and_t
         real(version, cases, *args, **rest)
 
     monkeypatch.setattr(predictions, "store", store)
-    monkeypatch.setattr(worker, "BATCH", 1)
+    monkeypatch.setattr(worker.predicting, "BATCH", 1)
     change_policy(labelled, thresholds={"place": 1.0})  # Sends everything that is not certain to people
     worker.predict_cases(labelled.pk)
     assert stored == [pk for pk in order if pk != decided.pk]

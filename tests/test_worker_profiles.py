@@ -66,7 +66,7 @@ def promoted(version: ModelVersion) -> ModelVersion:
 
 
 def test_the_fast_profile_learns_from_the_validation_side_too(labelled, given, monkeypatch) -> None:
-    monkeypatch.setattr(worker, "FEWEST_VALIDATION", 10)
+    monkeypatch.setattr(worker.training, "FEWEST_VALIDATION", 10)
     version = train(labelled).version
     assert (given[0]["learnt"], given[0]["validation"]) == (ids_of(Side.TRAIN, Side.VALIDATION), set())
     assert (version.manifest["config"]["profile"], version.manifest["encoder"]["is_tuned"]) == ("fast", False)
@@ -76,7 +76,7 @@ def test_the_fast_profile_learns_from_the_validation_side_too(labelled, given, m
 def test_the_full_profile_leaves_the_validation_side_out_where_it_is_large_enough(
     labelled, given, monkeypatch, fewest
 ) -> None:
-    monkeypatch.setattr(worker, "FEWEST_VALIDATION", fewest)
+    monkeypatch.setattr(worker.training, "FEWEST_VALIDATION", fewest)
     assert 10 <= len(ids_of(Side.VALIDATION)) < 50
     run = train(labelled, profile="full")
     assert (run.state, run.version.manifest["config"]["profile"]) == (RunState.SUCCEEDED, "full")
@@ -109,7 +109,7 @@ def test_a_full_run_goes_on_from_the_encoder_that_the_champion_tuned(labelled, g
 def test_a_full_run_begins_anew_where_the_champion_learnt_from_what_it_leaves_out(
     labelled, import_rows, given, monkeypatch, better
 ) -> None:
-    monkeypatch.setattr(worker, "FEWEST_VALIDATION", len(ids_of(Side.VALIDATION)) + 1)
+    monkeypatch.setattr(worker.training, "FEWEST_VALIDATION", len(ids_of(Side.VALIDATION)) + 1)
     champion = promoted(train(labelled, profile="full").version)
     assert (champion.manifest["encoder"]["is_tuned"], given[0]["validation"]) == (True, set())
     import_rows(labelled, *(row_of(case, prefix="more") for case in tiny.cases(60, seed=1)))

@@ -43,7 +43,7 @@ def theirs(browser: httpx.Client) -> Iterator[int]:
 def address(helpline_at: Any, settings: Any, live_server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """Our backend, with a worker that answers in the process of the tests."""
     settings.LABEL_STUDIO_BACKEND_PASSWORD = PASSWORD
-    monkeypatch.setattr(worker, "model_of", lambda version: Said())
+    monkeypatch.setattr(worker.predicting, "model_of", lambda version: Said())
 
     def run(task: celery.Task, args: Any = None, kwargs: Any = None, **options: Any) -> None:
         if task.name == tasks.answer_question.name:
