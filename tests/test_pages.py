@@ -94,6 +94,11 @@ REACH = {
     "resume-webhook": (M,),
     "remove-webhook": (M,),
     "replay-webhook": (M,),
+    "policy": STAFF,
+    "policy-of": STAFF,
+    "try-policy": (M,),
+    "set-policy": (M,),
+    "restore-policy": (M,),
     "people": (M,),
     "audit": (M,),
     "export-audit": (M,),
@@ -131,6 +136,9 @@ POSTED = {
     "cancel-run",
     "promote",
     "roll-back",
+    "try-policy",
+    "set-policy",
+    "restore-policy",
     "deactivate",
     "reactivate",
     "test-webhook",
@@ -175,7 +183,7 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
         case.pk,
     )
     raised = escalations.escalate(case, people.create("z", email="z@z.org", password="a-long-password", role=S))
-    numbers["acknowledge"] = raised.pk
+    numbers |= {"acknowledge": raised.pk, "restore-policy": helpline.policies.latest("id").pk}
     LabelStudioProject.objects.create(schema=helpline, schema_version=helpline.versions.get(), project=1)
     hook = Subscription.objects.create(address="https://example.org/", events=[])
     numbers |= dict.fromkeys(("webhook-out", "test-webhook", "pause-webhook", "resume-webhook"), hook.pk)

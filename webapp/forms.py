@@ -343,6 +343,13 @@ class ScheduleForm(forms.Form):
     train_after = forms.IntegerField(min_value=0, max_value=MOST_CASES)
 
 
+class RestoreForm(forms.Form):
+    """Why an earlier policy is put back, and in the place of which one."""
+
+    reason = forms.CharField(max_length=500, min_length=3)
+    instead_of = forms.IntegerField()
+
+
 class PromotionForm(forms.Form):
     """Why a version is put in use, and whether against the gate."""
 

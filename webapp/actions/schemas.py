@@ -14,13 +14,15 @@ from django.db import transaction
 from ml import policy, schema, surrogates
 from ml.gate import Rules
 from ml.slices import RulesError
+from webapp.actions import audit
 from webapp.errors import NotSettable
 from webapp.models import ModelKind, ModelVersion, Policy, Schema, SchemaVersion
-from webapp.queries import people
+from webapp.queries import people, schemas
 from webapp.queries.schedules import MOST_CASES
 
 MOST_ANNOTATORS = 9  # Of one case
 LONGEST_REVEAL = 720.0  # Minutes
+BY_HEAD = ("thresholds", "mistake_cost", "disagreement_limits")
 
 
 @transaction.atomic
@@ -57,7 +59,8 @@ def policy_of(parsed: schema.Schema, values: object) -> policy.Policy:
     """Return the policy that values describe; what they leave out is as in the first policy of a schema.
 
     Raises:
-        NotSettable: a key or value cannot be; the message names it, with what was found and what was expected.
+        NotSettable: a key or value cannot be; the message begins with its name, as "gate.least_cases", and says what
+            was found and what was expected.
     """
     if not isinstance(values, dict):
         raise NotSettable(f"the policy is {_kind(values)}; expected an object with named values")
@@ -160,6 +163,41 @@ def _kind(value: object) -> str:
     return f"{value!r:.60}"
 
 
-def set_policy(row: Schema, values: policy.Policy, *, reason: str, by: User | None) -> Policy:
-    """Put a policy in force; the earlier ones stay as its history. What is predicted from then on is routed by it."""
-    return Policy.objects.create(schema=row, values=values.as_json(), reason=reason, created_by=by)
+def without_lost_heads(parsed: schema.Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of an older policy without heads that the schema has no more: they route nothing."""
+    return {
+        key: {head: number for head, number in value.items() if head in parsed.by_key} if key in BY_HEAD else value
+        for key, value in values.items()
+    }
+
+
+@transaction.atomic
+def set_policy(
+    row: Schema, values: policy.Policy, *, reason: str, by: User | None, instead_of: int | None = None
+) -> Policy:
+    """Put a policy in force; the earlier ones stay as its history. What is predicted from then on is routed by it.
+
+    Args:
+        instead_of: the policy that they saw in force who ask; None where that makes no difference.
+
+    Raises:
+        NotSettable: another is in force by now.
+    """
+    newest = Schema.objects.select_for_update().get(pk=row.pk).policies.order_by("-id").first()
+    if newest is not None and instead_of not in (None, newest.pk):
+        who = newest.created_by or "Caseloop"
+        raise NotSettable(f"{who} changed the policy meanwhile: {newest.reason}. Look at it, and change it again.")
+    made = Policy.objects.create(schema=row, values=values.as_json(), reason=reason, created_by=by)
+    audit.record(by, "policy set", f"policy {made.pk}", instead_of=newest.pk if newest else None)
+    return made
+
+
+def restore_policy(earlier: Policy, *, reason: str, by: User | None, instead_of: int | None = None) -> Policy:
+    """Put an earlier policy in force again, as a new row.
+
+    Raises:
+        NotSettable: its values cannot be any more, or another is in force by now.
+    """
+    parsed = schemas.newest_version(earlier.schema).parsed
+    values = policy_of(parsed, without_lost_heads(parsed, earlier.values))
+    return set_policy(earlier.schema, values, reason=reason, by=by, instead_of=instead_of)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.actions import audit, schemas
+from webapp.actions import schemas
 from webapp.errors import CaseloopError
 from webapp.management import named
 from webapp.models import ModelVersion
@@ -43,7 +43,6 @@ class Command(BaseCommand):
         except (ValueError, RecursionError) as exc:
             raise CommandError(f"{options['file']} is not JSON: {exc}") from exc
         row = schemas.set_policy(schema, found, reason=options["reason"][:500], by=None)
-        audit.record(None, "policy set", f"policy {row.pk}")
         self.stdout.write(f"Policy {row.pk} of {schema.title} is in force.")
         if found.hidden_labels:
             self.stdout.write(self._leaks(in_force.answering_version(schema)))

@@ -3,7 +3,7 @@ const keys = document.getElementById("keys");
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || keys?.open) return;
-  if (event.target instanceof Element && event.target.closest("input[type=text], input[type=password], select, textarea")) return;
+  if (event.target instanceof Element && event.target.closest("input:not([type=radio], [type=checkbox]), select, textarea")) return;
   if (event.key === "?" && keys) keys.showModal();
   else if (event.key === "u" && document.querySelector("[aria-keyshortcuts=u]")) document.querySelector("[aria-keyshortcuts=u]").click();
   else return;

@@ -1,0 +1,166 @@
+"""The form of a routing policy.
+
+A field is named as the value that it sets; a dot leads into an object. So a new value needs a line in `GROUPS`, and one
+in `webapp.actions.schemas.policy_of`, which checks it. A value that has no field stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.forms import BoundField
+
+from ml import policy
+from ml.schema import Head
+from webapp.actions import schemas
+from webapp.errors import NotSettable
+from webapp.models import Schema
+from webapp.queries import policies
+from webapp.queries import schemas as in_force
+
+
+def number(label: str, help_text: str, *, most: float | None = None, step: str = "any") -> forms.Field:
+    """Return a field for a number; the browser hints at its bounds, and `policy_of` checks them."""
+    bounds = {"min": 0, "step": step} | ({"max": most} if most is not None else {})
+    kind = forms.IntegerField if step == "1" else forms.FloatField
+    return kind(label=label, help_text=help_text, widget=forms.NumberInput(attrs=bounds))
+
+
+GROUPS: Mapping[str, Mapping[str, forms.Field]] = {
+    "Urgent cases and the audit": {
+        "urgent_threshold": number(
+            "Urgent from",
+            "A case goes to a supervisor when the urgent end is at least this probable, from 0 to 1.",
+            most=1,
+        ),
+        "audit_share": number(
+            "Share for the audit",
+            "This share of all new cases is answered by people who see no model answer. They alone measure the model.",
+            most=1,
+        ),
+    },
+    "What comes first": {
+        "missed_urgent_cost": number(
+            "Cost of missing the urgent end",
+            "Stands in the place of the cost of a mistake where the urgent end is true.",
+        ),
+        "doubling_hours": number("Harm doubles in hours", "The longer a case waits, the more a mistake on it counts."),
+    },
+    "Several annotators for one case": {
+        "overlap_share": number(
+            "Share of the cases", "This share of the cases that go to annotators is answered by several.", most=1
+        ),
+        "overlap_annotators": number("Annotators of each", "How many answer such a case, from 2 to 9.", step="1"),
+    },
+    "The gate: what a new version must show": {
+        "gate.least_cases": number("Cases needed", "Fewer labelled cases decide nothing.", step="1"),
+        "gate.recall_margin": number(
+            "Recall may fall by", "Where a miss is dangerous. A version that falls by more is refused.", most=1
+        ),
+        "gate.slice_margin": number("A slice may fall by", "If a head surely falls by more, a person decides.", most=1),
+        "gate.calibration_margin": number(
+            "Calibration error may rise by", "A version whose error surely rises by more is refused.", most=1
+        ),
+        "gate.is_automatic": forms.BooleanField(
+            label="Put a better version in use by itself", help_text="If not, an admin decides.", required=False
+        ),
+        "gate.slices": forms.JSONField(
+            label="Further slices, as JSON",
+            help_text='Cases to look at apart: [{"name": "capital", "where": {"county": ["Nairobi"]}}]',
+            required=False,
+            widget=forms.Textarea(attrs={"rows": 3}),
+        ),
+    },
+}
+OF_HEADS: Mapping[str, tuple[str, str]] = {  # Columns of the table of heads; an empty cell leaves a head out
+    "thresholds": ("Accepted from", "of this confidence, from 0 to 1; without one the head sends no case to a person"),
+    "mistake_cost": ("Cost of a mistake", "1 where it is empty"),
+    "disagreement_limits": (
+        "Disagreement up to",
+        "from 0 to 1; annotators farther apart send the case to a supervisor; empty: 0 if it routes, else no limit",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRow:
+    """What is set for one head."""
+
+    head: Head
+    cells: tuple[BoundField, ...]
+
+
+class PolicyForm(forms.Form):
+    """A policy of a schema, begun from the one in force."""
+
+    instead_of = forms.IntegerField(widget=forms.HiddenInput)
+    reason = forms.CharField(
+        label="Why", min_length=3, max_length=500, help_text="Kept in the history, for whoever wonders later."
+    )
+
+    def __init__(self, schema: Schema, given: Mapping[str, Any] | None = None, *, is_trial: bool = False) -> None:
+        self.row = in_force.policy(schema)
+        self.parsed = in_force.newest_version(schema).parsed
+        self.policy: policy.Policy | None = None  # Once it is valid
+        values = policies.filled(self.row)
+        super().__init__(given, initial={"instead_of": self.row.pk} | _flat(values), use_required_attribute=False)
+        self.fields["reason"].required = not is_trial
+        for fields in GROUPS.values():
+            self.fields.update(deepcopy(dict(fields)))
+        for key, (label, _) in OF_HEADS.items():
+            for head in self.parsed.heads:
+                cell = number(f"{label}: {head.name}", "", most=None if key == "mistake_cost" else 1)
+                cell.required = False
+                cell.widget.attrs["aria-label"] = cell.label
+                self.fields[f"{key}.{head.key}"] = cell
+
+    @property
+    def groups(self) -> list[tuple[str, list[BoundField]]]:
+        """The fields under their headings."""
+        return [(title, [self[name] for name in fields]) for title, fields in GROUPS.items()]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """The headings of the table of heads, each with what it means."""
+        return list(OF_HEADS.values())
+
+    @property
+    def head_rows(self) -> list[HeadRow]:
+        """The table of heads."""
+        return [HeadRow(head, tuple(self[f"{key}.{head.key}"] for key in OF_HEADS)) for head in self.parsed.heads]
+
+    def clean(self) -> dict[str, Any]:
+        """Check the whole policy as the command does; a fault stands beside the value that it is about."""
+        if not self.errors:
+            try:
+                self.policy = schemas.policy_of(self.parsed, self._values())
+            except NotSettable as exc:
+                name = str(exc).split(maxsplit=1)[0].partition("[")[0]
+                self.add_error(name if name in self.fields else None, str(exc))
+        return self.cleaned_data
+
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = deepcopy(schemas.without_lost_heads(self.parsed, self.row.values))
+        for name, found in self.cleaned_data.items():
+            key, _, part = name.partition(".")
+            if part and found is None:
+                values.get(key, {}).pop(part, None)
+            elif part:
+                values.setdefault(key, {})[part] = found
+            elif name not in ("instead_of", "reason"):
+                values[key] = found
+        return values
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {
+        f"{key}.{part}": found
+        for key, value in values.items()
+        if isinstance(value, Mapping)
+        for part, found in value.items()
+    }
+    return {**values, **nested}
