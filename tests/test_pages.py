@@ -45,6 +45,7 @@ REACH = {
     "ready": OPEN,
     "metrics": OPEN,
     "sign-in": OPEN,
+    "sign-in-code": OPEN,
     "sign-out": OPEN,
     "queue": STAFF,
     "next-case": (S,),
@@ -99,9 +100,22 @@ REACH = {
     "try-policy": (M,),
     "set-policy": (M,),
     "restore-policy": (M,),
+    "account": EVERYONE,
+    "two-factor": EVERYONE,
+    "begin-two-factor": EVERYONE,
+    "confirm-two-factor": EVERYONE,
+    "backup-codes": EVERYONE,
+    "remove-two-factor": EVERYONE,
+    "tokens": STAFF,
+    "revoke-token": STAFF,
+    "set-password": OPEN,
     "people": (M,),
     "audit": (M,),
     "export-audit": (M,),
+    "add-person": (M,),
+    "change-role": (M,),
+    "reset-password": (M,),
+    "reset-two-factor": (M,),
     "deactivate": (M,),
     "reactivate": (M,),
     "label-studio-webhook": OPEN,
@@ -139,6 +153,15 @@ POSTED = {
     "try-policy",
     "set-policy",
     "restore-policy",
+    "begin-two-factor",
+    "confirm-two-factor",
+    "backup-codes",
+    "remove-two-factor",
+    "revoke-token",
+    "add-person",
+    "change-role",
+    "reset-password",
+    "reset-two-factor",
     "deactivate",
     "reactivate",
     "test-webhook",
@@ -177,6 +200,7 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     other = people.create("other", email="other@example.org", password="a-long-password", role=A).pk
     row = Promotion.objects.create(schema=helpline, version=version, reason="the first")
     numbers |= {"roll-back": version.pk, "promotion": row.pk, "snapshot": snapshots.take(version.schema_version).pk}
+    numbers |= dict.fromkeys(("change-role", "reset-password", "reset-two-factor"), other)
     numbers |= {"run": run.pk, "cancel-run": run.pk, "resume-run": run.pk, "deactivate": other, "reactivate": other}
     numbers |= dict.fromkeys(
         ("reveal", "draft", "discard-draft", "similar", "hide-names", "send-back", "second-opinion", "escalate"),
@@ -195,6 +219,10 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     numbers |= {"export-page": file.pk, "export-file": file.pk}
     client = signed_in(role) if role else Client()
     if role:
+        mine = User.objects.get(username=role)
+        numbers["revoke-token"] = mine.tokens.create(
+            name="mine", digest="0", scopes=["cases:read"], expires_at=timezone.now()
+        ).pk
         numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(username=role), name="mine").pk
     for pattern in sorted(PAGES, key=lambda pattern: pattern.name == "sign-out"):  # Last: it ends the session
         path = _address(pattern, numbers.get(str(pattern.name), Import.objects.get().pk))
@@ -251,5 +279,9 @@ def test_pages_forbid_inline_scripts_and_other_sites(signed_in) -> None:
 
 
 def _address(pattern: URLPattern, number: int) -> str:
-    address = str(pattern.pattern).replace("<int:pk>", str(number))
-    return "/" + address.replace("<slug:schema>", "helpline").replace("<slug:name>", "queue")
+    values = {"<int:pk>": str(number), "<slug:schema>": "helpline", "<slug:name>": "queue"}
+    values |= {"<str:uidb64>": "MQ", "<str:token>": "set-password"}
+    path = "/" + str(pattern.pattern)
+    for name, value in values.items():
+        path = path.replace(name, value)
+    return path

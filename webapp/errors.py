@@ -13,6 +13,7 @@ CaseloopError
 ├── NotSettable         values are not a policy of the schema
 ├── NotAddable          a person cannot be added as asked
 ├── NotDeactivatable    a person cannot be deactivated
+├── NotChangeable       a person's role, password or second factor cannot be changed as asked
 ├── NotAnswered         no worker could say what the version in use says of a text
 ├── NotSendable         a case cannot be sent back as asked
 ├── NotUndoable         there is no step to take back
@@ -76,6 +77,10 @@ class NotAddable(CaseloopError):
 
 class NotDeactivatable(CaseloopError):
     """A person cannot be deactivated."""
+
+
+class NotChangeable(CaseloopError):
+    """A person's role, password or second factor cannot be changed as asked."""
 
 
 class NotAnswered(CaseloopError):

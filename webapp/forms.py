@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 from typing import Any
@@ -22,11 +22,13 @@ from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
 from webapp.models import CaseState, Correction, Event, ExportFormat, Prediction, Profile, Schema
 from webapp.posting import LONGEST_ADDRESS
+from webapp.models import Correction, Prediction, Profile, Schema, Scope
 from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
 from webapp.queries.filters import ANY, Filters
 from webapp.queries.queue import LISTED
 from webapp.queries.schedules import DAYS, MOST_CASES
+from webapp.roles import Role
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
@@ -355,3 +357,33 @@ class PromotionForm(forms.Form):
 
     reason = forms.CharField(max_length=500, min_length=3)
     override = forms.BooleanField(required=False)
+
+
+class PersonForm(forms.Form):
+    """Somebody to add."""
+
+    username = forms.CharField(max_length=150, label="Name", help_text="To sign in with: letters, digits and @ . + - _")
+    email = forms.EmailField(label="Address", help_text="Links them with their user in Label Studio.")
+    role = forms.ChoiceField(choices=[(role.value, role.value) for role in Role])
+
+
+class RoleForm(forms.Form):
+    """Another role."""
+
+    role = forms.ChoiceField(choices=[(role.value, role.value) for role in Role])
+
+
+class TokenForm(forms.Form):
+    """A token of one's own."""
+
+    name = forms.CharField(max_length=100, label="What for")
+    days = forms.IntegerField(min_value=1, max_value=366, initial=90, label="Days until it ends")
+    scopes = forms.TypedMultipleChoiceField(
+        coerce=Scope, widget=forms.CheckboxSelectMultiple, label="What it opens", error_messages={"required": "Choose."}
+    )
+
+    def __init__(self, scopes: Collection[Scope], given: Mapping[str, Any] | None = None) -> None:
+        super().__init__(given, use_required_attribute=False)
+        self.fields["scopes"].choices = [  # type: ignore[attr-defined]
+            (scope.value, scope.label) for scope in Scope if scope in scopes
+        ]

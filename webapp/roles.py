@@ -6,11 +6,13 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from webapp.models import Case, CaseState, SavedView
 
@@ -29,10 +31,11 @@ EVERYONE = tuple(Role)
 View = Callable[..., HttpResponse]
 
 
-def allow(*roles: Role) -> Callable[[View], View]:
+def allow(*roles: Role, is_for_set_up: bool = False) -> Callable[[View], View]:
     """Let only people of the given roles through; who is not signed in is sent to the sign-in page.
 
-    A page that asks for a part of itself then is left as it is.
+    Who must have a second factor and did not sign in with it is sent to set it up, but for the pages where that is
+    done. A page that asks for a part of itself then is left as it is.
     """
 
     def decorate(view: View) -> View:
@@ -44,6 +47,8 @@ def allow(*roles: Role) -> Callable[[View], View]:
                 return redirect_to_login(request.get_full_path())
             if not roles_of(request.user) & set(roles):
                 raise PermissionDenied(f"this page is for: {', '.join(roles)}")
+            if not is_for_set_up and lacks_second_factor(request):
+                return HttpResponse(status=401) if request.htmx else redirect("two-factor")  # type: ignore[attr-defined]
             return view(request, *args, **kwargs)
 
         checked.roles = frozenset(roles)  # type: ignore[attr-defined]
@@ -62,6 +67,16 @@ def roles_of(user: AbstractBaseUser | AnonymousUser) -> set[Role]:
         known = {role for role in Role if role in names}
         user._caseloop_roles = known  # type: ignore[attr-defined]
     return known
+
+
+def needs_second_factor(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Whether a person must sign in with a code as well."""
+    return settings.REQUIRE_TWO_FACTOR and bool(roles_of(user) & set(STAFF))
+
+
+def lacks_second_factor(request: HttpRequest) -> bool:
+    """Whether somebody must sign in with a code as well, and did not."""
+    return needs_second_factor(request.user) and not request.user.is_verified()  # type: ignore[union-attr]
 
 
 def person_of(request: HttpRequest) -> User:

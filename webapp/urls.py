@@ -1,10 +1,11 @@
 """Addresses. Each view names the roles that may open it; tests walk this table with every role."""
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from webapp.api import standin, v1
 from webapp.views import (
+    account,
     agreement,
     alerts,
     audit,
@@ -23,6 +24,7 @@ from webapp.views import (
     queue,
     receipts,
     schedules,
+    signing_in,
     subscriptions,
     webhooks,
 )
@@ -42,7 +44,8 @@ urlpatterns = [
     path("healthz", operations.alive, name="alive"),
     path("readyz", operations.ready, name="ready"),
     path("metrics", operations.measures, name="metrics"),
-    path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
+    path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
+    path("sign-in/code/", signing_in.code, name="sign-in-code"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("queue/", queue.queue_page, name="queue"),
     path("queue/next/", queue.next_case, name="next-case"),
@@ -98,10 +101,23 @@ urlpatterns = [
     path("policy/<slug:schema>/set/", policy.set_policy, name="set-policy"),
     path("policy/earlier/<int:pk>/restore/", policy.restore_policy, name="restore-policy"),
     path("people/", people.people_list, name="people"),
+    path("people/add/", people.add, name="add-person"),
+    path("people/<int:pk>/role/", people.change_role, name="change-role"),
+    path("people/<int:pk>/password/", people.reset_password, name="reset-password"),
+    path("people/<int:pk>/two-factor/", people.reset_second_factor, name="reset-two-factor"),
     path("people/<int:pk>/deactivate/", people.deactivate, name="deactivate"),
     path("people/<int:pk>/reactivate/", people.reactivate, name="reactivate"),
     path("audit/", audit.audit_page, name="audit"),
     path("audit/export/", audit.export_audit, name="export-audit"),
+    path("account/", account.account, name="account"),
+    path("account/two-factor/", account.second_factor, name="two-factor"),
+    path("account/two-factor/begin/", account.begin_second_factor, name="begin-two-factor"),
+    path("account/two-factor/confirm/", account.confirm_second_factor, name="confirm-two-factor"),
+    path("account/two-factor/codes/", account.backup_codes, name="backup-codes"),
+    path("account/two-factor/remove/", account.remove_second_factor, name="remove-two-factor"),
+    path("account/tokens/", account.token_list, name="tokens"),
+    path("account/tokens/<int:pk>/revoke/", account.revoke_token, name="revoke-token"),
+    path("account/password/<str:uidb64>/<str:token>/", signing_in.SetPassword.as_view(), name="set-password"),
     path("ls-backend/health", backend.health, name="backend-health"),
     path("ls-backend/setup", backend.setup, name="backend-setup"),
     path("ls-backend/predict", backend.predict, name="backend-predict"),

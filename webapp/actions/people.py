@@ -7,22 +7,26 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.contrib.auth.tokens import default_token_generator
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
 
 from webapp import tasks
 from webapp.actions import access, audit
 from webapp.engines.label_studio import ADMIN_EMAIL
-from webapp.errors import NotAddable, NotDeactivatable
+from webapp.errors import NotAddable, NotChangeable, NotDeactivatable
 from webapp.models import Annotator, AnnotatorKind, Case, LabelStudioTask
 from webapp.queries.people import name_of
 from webapp.roles import Role
 
 
 @transaction.atomic
-def create(username: str, *, email: str, password: str, role: Role) -> User:
-    """Create a person with one role.
+def create(username: str, *, email: str, password: str | None, role: Role) -> User:
+    """Create a person with one role; without a password they sign in once they have set one (`password_link`).
 
     Raises:
         NotAddable: the name or the address, whatever its case, is taken or reserved or not of the right form.
@@ -94,8 +98,7 @@ def deactivate(user: User, *, by: User | None) -> None:
     if user == by:
         raise NotDeactivatable("You cannot deactivate yourself; another admin can.")
     User.objects.filter(pk=user.pk).update(is_active=False)
-    Case.objects.filter(held_by=user).update(held_by=None, held_until=None)
-    LabelStudioTask.objects.filter(opened_by=user).update(opened_by=None, opened_until=None)
+    _give_back(user)
     audit.record(by, "person deactivated", f"person {user.pk}")
     transaction.on_commit(access.tell)
 
@@ -106,6 +109,62 @@ def reactivate(user: User, *, by: User | None) -> None:
     User.objects.filter(pk=user.pk).update(is_active=True)
     audit.record(by, "person reactivated", f"person {user.pk}")
     transaction.on_commit(access.tell)
+
+
+@transaction.atomic
+def change_role(user: User, role: Role, *, by: User) -> None:
+    """Give a person another role in the place of theirs; what they held goes back.
+
+    Raises:
+        NotChangeable: they are the one who asks.
+    """
+    if user == by:
+        raise NotChangeable("You cannot change your own role; another admin can.")
+    before = sorted(user.groups.values_list("name", flat=True))
+    if before == [role.value]:
+        return
+    user.groups.set([Group.objects.get_or_create(name=role.value)[0]])
+    _give_back(user)
+    audit.record(by, "role changed", f"person {user.pk}", before=before, role=role.value)
+    transaction.on_commit(access.tell)
+
+
+@transaction.atomic
+def add(username: str, *, email: str, role: Role, by: User) -> tuple[User, str]:
+    """Create a person without a password; return them, and the path where they set one.
+
+    Raises:
+        NotAddable: as `create` says.
+    """
+    user = create(username, email=email, password=None, role=role)
+    audit.record(by, "person added", f"person {user.pk}", role=role.value)
+    return user, password_link(user)
+
+
+@transaction.atomic
+def reset_password(user: User, *, by: User) -> str:
+    """End a person's password, and with it their sessions; return the path where they set another.
+
+    Raises:
+        NotChangeable: they are the one who asks.
+    """
+    if user == by:
+        raise NotChangeable("You change your own password on the page of your account.")
+    user.set_unusable_password()
+    user.save(update_fields=["password"])
+    audit.record(by, "password reset", f"person {user.pk}")
+    return password_link(user)
+
+
+def password_link(user: User) -> str:
+    """Return the path where a person sets a password. It works once and for a day, and only the newest one does."""
+    number = urlsafe_base64_encode(force_bytes(user.pk))
+    return reverse("set-password", args=(number, default_token_generator.make_token(user)))
+
+
+def _give_back(user: User) -> None:
+    Case.objects.filter(held_by=user).update(held_by=None, held_until=None)
+    LabelStudioTask.objects.filter(opened_by=user).update(opened_by=None, opened_until=None)
 
 
 def label_studio_link(user: User, path: str) -> str:

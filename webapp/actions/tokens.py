@@ -45,7 +45,7 @@ def issue(name: str, scopes: Iterable[Scope], *, days: int, by: User | None, use
         raise NotIssuable(f"the token would end in {days} days; expected 1 to 366")
     if not wanted:
         raise NotIssuable(f"the token would open nothing; expected some of {', '.join(Scope)}")
-    if user is not None and (beyond := set(wanted) - _scopes_of(user)):
+    if user is not None and (beyond := set(wanted) - scopes_of(user)):
         raise NotIssuable(f"the role of {user} does not allow {', '.join(sorted(beyond))}")
     secret = PREFIX + secrets.token_urlsafe(32)
     expires_at = timezone.now() + timedelta(days=days)
@@ -76,7 +76,7 @@ def find(secret: str) -> Token | None:
 
 def opens(token: Token, scope: Scope) -> bool:
     """Whether a token was made for this, and its person still has a role that allows it."""
-    return scope in token.scopes and (token.user is None or scope in _scopes_of(token.user))
+    return scope in token.scopes and (token.user is None or scope in scopes_of(token.user))
 
 
 def wait_seconds(caller: str) -> int:
@@ -87,7 +87,8 @@ def wait_seconds(caller: str) -> int:
     return 60 - now % 60 if cache.incr(key) > settings.API_REQUESTS_PER_MINUTE else 0
 
 
-def _scopes_of(user: User) -> set[Scope]:
+def scopes_of(user: User) -> set[Scope]:
+    """Return what a token of a person may open."""
     return {scope for role in roles_of(user) for scope in OF_PEOPLE[role]}
 
 

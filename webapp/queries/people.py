@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from webapp.roles import Role, roles_of
 
@@ -17,6 +18,7 @@ class Person:
     user: User
     roles: tuple[str, ...]
     is_linked: bool  # To a user of Label Studio
+    has_second_factor: bool
 
 
 def name_of(user: User) -> str:
@@ -27,7 +29,11 @@ def name_of(user: User) -> str:
 def everybody() -> list[Person]:
     """Return all people by name, those who are deactivated last."""
     users = User.objects.select_related("annotator").prefetch_related("groups").order_by("-is_active", "username")
-    return [Person(user, tuple(role for role in Role if role in roles_of(user)), _is_linked(user)) for user in users]
+    with_codes = set(TOTPDevice.objects.filter(confirmed=True).values_list("user_id", flat=True))
+    return [
+        Person(user, tuple(role for role in Role if role in roles_of(user)), _is_linked(user), user.pk in with_codes)
+        for user in users
+    ]
 
 
 def active_annotators() -> int | None:
