@@ -44,6 +44,7 @@ REACH = {
     "alive": OPEN,
     "ready": OPEN,
     "metrics": OPEN,
+    "language": OPEN,
     "sign-in": OPEN,
     "sign-in-code": OPEN,
     "sign-out": OPEN,
@@ -170,6 +171,7 @@ POSTED = {
     "remove-webhook",
     "replay-webhook",
     "sign-out",
+    "language",
     "examine-label-studio",
     "label-studio-webhook",
 }

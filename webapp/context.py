@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from webapp.demo import SOURCE
 from webapp.queries import queue
@@ -12,22 +14,22 @@ from webapp.queries.alerts import open_ones as open_alerts
 from webapp.roles import STAFF, Role, roles_of
 
 PLACES = (  # Address name, words, roles
-    ("home", "Home", STAFF),
-    ("label", "Label", (Role.ANNOTATOR,)),
-    ("queue", "Queue", STAFF),
-    ("alerts", "Alerts", STAFF),
-    ("agreement", "Agreement", STAFF),
-    ("imports", "Imports", (Role.ADMIN,)),
-    ("models", "Models", STAFF),
-    ("policy", "Policy", STAFF),
-    ("people", "People", (Role.ADMIN,)),
-    ("audit", "Audit", (Role.ADMIN,)),
-    ("status", "Status", STAFF),
+    ("home", _("Home"), STAFF),
+    ("label", _("Label"), (Role.ANNOTATOR,)),
+    ("queue", _("Queue"), STAFF),
+    ("alerts", _("Alerts"), STAFF),
+    ("agreement", _("Agreement"), STAFF),
+    ("imports", _("Imports"), (Role.ADMIN,)),
+    ("models", _("Models"), STAFF),
+    ("policy", _("Policy"), STAFF),
+    ("people", _("People"), (Role.ADMIN,)),
+    ("audit", _("Audit"), (Role.ADMIN,)),
+    ("status", _("Status"), STAFF),
 )
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Return the places of this person's roles, what waits, the open alerts, and the source of the demo's cases."""
+    """Return the places of this person's roles, what waits, the open alerts, the source of the demo's cases, and languages."""
     user = getattr(request, "user", None)
     roles = roles_of(user) if user else set()
     here = (request.resolver_match.url_name or "") if request.resolver_match else ""
@@ -38,4 +40,11 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     ]
     waiting = queue.waiting() if roles & set(STAFF) else None
     shown = open_alerts() if roles & set(STAFF) else None
-    return {"places": places, "waiting": waiting, "alerts": shown, "roles": roles, "demo_source": SOURCE}
+    return {
+        "places": places,
+        "waiting": waiting,
+        "alerts": shown,
+        "roles": roles,
+        "demo_source": SOURCE,
+        "languages": settings.LANGUAGES,
+    }

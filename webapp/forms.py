@@ -13,7 +13,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.choices import flatten_choices
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 
 from ml import answers, surrogates
 from ml.schema import Head, Kind
@@ -196,18 +196,23 @@ class Chip:
 class FilterForm(forms.Form):
     """What the queue is limited to, as its address says. What cannot be read limits nothing."""
 
-    STATES = (*((state.value, state.label) for state in LISTED), (ANY, _lazy("any state")))
-    AGES = ((1, _lazy("1 hour")), (8, _lazy("8 hours")), (24, _lazy("1 day")), (72, _lazy("3 days")))
+    STATES = (*((state.value, state.label) for state in LISTED), (ANY, gettext_lazy("any state")))
+    AGES = (
+        (1, gettext_lazy("1 hour")),
+        (8, gettext_lazy("8 hours")),
+        (24, gettext_lazy("1 day")),
+        (72, gettext_lazy("3 days")),
+    )
     APART = ("state", "schema", "search")  # Chosen elsewhere on the page, and kept when the form is sent
 
-    flag = forms.ChoiceField(label=_lazy("Flag"))
-    head = forms.ChoiceField(label=_lazy("In doubt"))
-    label = forms.ChoiceField(label=_lazy("Label"))
-    least = forms.IntegerField(min_value=0, max_value=100, label=_lazy("Confidence from (%)"))
-    most = forms.IntegerField(min_value=0, max_value=100, label=_lazy("Confidence to (%)"))
-    older = forms.TypedChoiceField(coerce=int, empty_value=None, label=_lazy("Older than"))
-    source = forms.ChoiceField(label=_lazy("Source"))
-    held = forms.ChoiceField(label=_lazy("With"))
+    flag = forms.ChoiceField(label=gettext_lazy("Flag"))
+    head = forms.ChoiceField(label=gettext_lazy("In doubt"))
+    label = forms.ChoiceField(label=gettext_lazy("Label"))
+    least = forms.IntegerField(min_value=0, max_value=100, label=gettext_lazy("Confidence from (%)"))
+    most = forms.IntegerField(min_value=0, max_value=100, label=gettext_lazy("Confidence to (%)"))
+    older = forms.TypedChoiceField(coerce=int, empty_value=None, label=gettext_lazy("Older than"))
+    source = forms.ChoiceField(label=gettext_lazy("Source"))
+    held = forms.ChoiceField(label=gettext_lazy("With"))
     state = forms.ChoiceField(choices=STATES, widget=forms.HiddenInput)
     schema = forms.ModelChoiceField(Schema.objects.order_by("-name"), to_field_name="name", widget=forms.HiddenInput)
     search = forms.IntegerField(min_value=1, max_value=2**63 - 1, widget=forms.HiddenInput)
@@ -274,7 +279,7 @@ class SearchForm(forms.Form):
 class ViewForm(forms.Form):
     """The name of a view to keep."""
 
-    name = forms.CharField(max_length=60, label=_lazy("Name"))
+    name = forms.CharField(max_length=60, label=gettext_lazy("Name"))
 
 
 class ImportForm(forms.Form):

@@ -2,6 +2,7 @@
 
 from django.contrib.auth.views import LogoutView
 from django.urls import path
+from django.views.i18n import set_language
 
 from webapp.api import standin, v1
 from webapp.views import (
@@ -47,6 +48,7 @@ urlpatterns = [
     path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
     path("sign-in/code/", signing_in.code, name="sign-in-code"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("language/", set_language, name="language"),
     path("queue/", queue.queue_page, name="queue"),
     path("queue/next/", queue.next_case, name="next-case"),
     path("queue/search/", queue.search_queue, name="search-queue"),
