@@ -29,7 +29,7 @@ PLACES = (  # Address name, words, roles
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Return the places of this person's roles, what waits, the open alerts, the source of the demo's cases, and languages."""
+    """Return the places of this person, what waits, the open alerts, the source of the demo's cases, the languages."""
     user = getattr(request, "user", None)
     roles = roles_of(user) if user else set()
     here = (request.resolver_match.url_name or "") if request.resolver_match else ""
