@@ -20,9 +20,8 @@ from ml.schema import Head, Kind
 from ml.types import Labels, Span
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
-from webapp.models import CaseState, Correction, Event, ExportFormat, Prediction, Profile, Schema
+from webapp.models import CaseState, Correction, Event, ExportFormat, Prediction, Profile, Schema, Scope
 from webapp.posting import LONGEST_ADDRESS
-from webapp.models import Correction, Prediction, Profile, Schema, Scope
 from webapp.queries import choices
 from webapp.queries.casepage import CasePage, HeadView
 from webapp.queries.filters import ANY, Filters
