@@ -185,3 +185,14 @@ def test_trying_takes_the_newest_and_says_so(predicted, admin, monkeypatch) -> N
 
 def test_before_any_prediction_there_is_nothing_to_say(helpline, admin) -> None:
     assert "No case was predicted since" in admin.post(f"{PAGE}try/", sent(helpline)).content.decode()
+
+
+def test_names_that_are_hidden_are_chosen_on_the_page(helpline, admin) -> None:
+    assert 'value="PHONE_NUMBER"' in admin.get(PAGE).content.decode()
+    chosen = {"hidden_labels": ["NAME", "VICTIM"], "hide_from_reviewers": "on", "phone_region": "KE", "train_after": 50}
+    admin.post(f"{PAGE}set/", sent(helpline, **chosen))
+    found = in_force.policy(helpline).parsed
+    assert (found.hidden_labels, found.hide_from_reviewers, found.phone_region) == (["NAME", "VICTIM"], True, "KE")
+    assert found.train_after == 50
+    refused = admin.post(f"{PAGE}set/", sent(helpline, phone_region="ZZ"))
+    assert "phone_region is" in refused.content.decode()

@@ -15,7 +15,7 @@ from django import forms
 from django.forms import BoundField
 
 from ml import policy
-from ml.schema import Head
+from ml.schema import Head, Kind
 from webapp.actions import schemas
 from webapp.errors import NotSettable
 from webapp.models import Schema
@@ -55,6 +55,30 @@ GROUPS: Mapping[str, Mapping[str, forms.Field]] = {
             "Share of the cases", "This share of the cases that go to annotators is answered by several.", most=1
         ),
         "overlap_annotators": number("Annotators of each", "How many answer such a case, from 2 to 9.", step="1"),
+    },
+    "Names, places and phone numbers": {
+        "hidden_labels": forms.MultipleChoiceField(
+            label="Hidden from annotators",
+            help_text="Surrogates (“Child A”) stand for these in Label Studio, as far as the model finds them, and for "
+            "phone numbers. None chosen: texts go out as they are.",
+            required=False,
+            widget=forms.CheckboxSelectMultiple,
+        ),
+        "hide_from_reviewers": forms.BooleanField(
+            label="Hide them at the desk too",
+            help_text="Supervisors see a name once they say what they need it for; the audit log keeps it.",
+            required=False,
+        ),
+        "reveal_minutes": number("Minutes that a name stays shown", "Then it is hidden again, from 1 to 720."),
+        "phone_region": forms.CharField(
+            label="Country of phone numbers",
+            help_text="Two letters, as KE: numbers without a country code are read as of there. Empty: none is.",
+            max_length=2,
+            required=False,
+        ),
+    },
+    "When to train": {
+        "train_after": number("New labels", "So many cases newly labelled start a training; 0 for never.", step="1"),
     },
     "The gate: what a new version must show": {
         "gate.least_cases": number("Cases needed", "Fewer labelled cases decide nothing.", step="1"),
@@ -111,6 +135,9 @@ class PolicyForm(forms.Form):
         self.fields["reason"].required = not is_trial
         for fields in GROUPS.values():
             self.fields.update(deepcopy(dict(fields)))
+        of_spans = [label for head in self.parsed.of_kind(Kind.SPANS) for label in head.labels]
+        # Typed as any field, and one of these it is
+        self.fields["hidden_labels"].choices = [(one.key, one.name) for one in of_spans]  # type: ignore[attr-defined]
         for key, (label, _) in OF_HEADS.items():
             for head in self.parsed.heads:
                 cell = number(f"{label}: {head.name}", "", most=None if key == "mistake_cost" else 1)
