@@ -21,6 +21,7 @@ from webapp.actions import audit, tokens
 from webapp.actions import second_factor as factor
 from webapp.errors import CaseloopError
 from webapp.forms import TokenForm
+from webapp.models import Token
 from webapp.roles import EVERYONE, STAFF, allow, needs_second_factor, person_of, roles_of
 
 NO_CODE = "This is not the code of now, or it was used already. Wait for the next one on your phone."
@@ -118,7 +119,12 @@ def token_list(request: HttpRequest) -> HttpResponse:
             secret = tokens.issue(chosen["name"], chosen["scopes"], days=chosen["days"], by=user, user=user)
         except CaseloopError as exc:
             form.add_error(None, str(exc))
-    context = {"form": form, "secret": secret, "tokens": user.tokens.order_by("-id"), "title": "Your tokens"}
+    context = {
+        "form": form,
+        "secret": secret,
+        "tokens": Token.objects.filter(user=user).order_by("-id"),
+        "title": "Your tokens",
+    }
     return render(request, "tokens.html", context, status=422 if form.errors else 200)
 
 
@@ -127,7 +133,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
 def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of one's own tokens."""
     user = person_of(request)
-    token = user.tokens.filter(pk=pk).first()
+    token = Token.objects.filter(user=user, pk=pk).first()
     if token is None:
         raise Http404("no such token")
     tokens.revoke(token, by=user)
