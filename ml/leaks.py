@@ -29,7 +29,7 @@ def measure(
 
     Args:
         rows: of which those count that have labels for entities.
-        predictions: on the same texts, by a model that did not learn from them.
+        predictions: on the same texts, by a model that did not learn from them; those without entities do not count.
         labels: that are to be covered; those that the schema lacks are left out.
 
     Returns:
@@ -44,7 +44,7 @@ def measure(
     missed: Counter[tuple[str, bool]] = Counter()
     texts = left = covered = characters = 0
     for row, said in zip(rows, predictions, strict=True):
-        if not any(key in row.labels for key in heads):
+        if not any(key in row.labels and key in said for key in heads):
             continue
         found = surrogates.cover(row.text, surrogates.spans_said(schema, said), nouns, region=region)
         texts += 1
