@@ -219,7 +219,9 @@ def test_the_rows_before_a_break_are_imported(helpline, tmp_path) -> None:
 def test_every_import_is_in_the_audit_log_without_a_text(helpline, import_rows, person) -> None:
     import_rows(helpline, LABELLED)
     row = Import.objects.get()
-    assert list(AuditEvent.objects.order_by("pk").values_list("action", "subject", "facts")) == [
+    assert list(
+        AuditEvent.objects.filter(subject__startswith="import").order_by("pk").values_list("action", "subject", "facts")
+    ) == [
         ("import opened", f"import {row.pk}", {"bytes": 122}),
         ("import done", f"import {row.pk}", {"new": 1, "refused": 0}),
     ]
