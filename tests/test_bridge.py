@@ -120,7 +120,8 @@ def test_without_a_list_nobody_but_the_admin_is_in(label_studio: LabelStudio) ->
     with browser(label_studio) as ann, admin(label_studio) as api:
         enter(ann, label_studio)
         (label_studio.data / LIST).unlink()
-        assert (ann.get("/projects/").status_code, api.get(WHOAMI).status_code) == (403, 200)
+        assert (ann.get(WHOAMI).status_code, api.get(WHOAMI).status_code) == (401, 200)
+        assert ann.get("/projects/").url.path == "/user/login/"
 
 
 def test_the_api_key_is_the_one_of_the_admin(label_studio: LabelStudio) -> None:
