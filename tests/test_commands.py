@@ -168,7 +168,7 @@ def test_the_status_is_one_json_object(helpline, import_rows) -> None:
                 "open_run": None,
             },
         },
-        "outbox": {"waiting": 0, "failing": 0},
+        "outbox": {"waiting": 0, "failing": 0, "oldest_seconds": None},
         "label_studio": [],
     }
 

@@ -8,15 +8,15 @@ from celery.exceptions import OperationalError
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.models import Count
-from django.utils import timezone
 from redis.exceptions import RedisError
 
 from ml.registry import ModelFolderError
 from webapp.celery_app import app
 from webapp.demo import SOURCE
-from webapp.models import Case, CaseState, LabelStudioProject, ModelVersion, Outbox, Run, Schema
+from webapp.models import Case, CaseState, LabelStudioProject, ModelVersion, Run, Schema
 from webapp.models.learning import OPEN_RUN_STATES
-from webapp.queries import measures, pending, schemas
+from webapp.queries import health as traffic
+from webapp.queries import pending, schemas
 from webapp.serving import checked_folder
 
 ASKED_SECONDS = 10  # Everybody who looks is told the same for so long
@@ -26,10 +26,7 @@ def status() -> dict[str, Any]:
     """Return what `loop_status --json` prints and the status page shows."""
     return {
         "schemas": {schema.name: _schema(schema) for schema in Schema.objects.order_by("name")},
-        "outbox": {
-            "waiting": Outbox.objects.filter(sent_at=None).count(),
-            "failing": Outbox.objects.filter(sent_at=None, attempts__gt=0).count(),
-        },
+        "outbox": traffic.outbox(),
         "label_studio": [_project(row) for row in LabelStudioProject.objects.select_related("schema")],
     }
 
@@ -75,7 +72,7 @@ def readiness() -> dict[str, Any]:
     return answer | {
         "models": {name: version.number if version else None for name, version in versions.items()},
         "models_without_files": [name for name, version in versions.items() if version and not _has_files(version)],
-        "queue_age_seconds": measures.queue_age_seconds(),
+        "queue_age_seconds": pending.oldest_seconds(),
     }
 
 
@@ -116,11 +113,10 @@ def _schema(schema: Schema) -> dict[str, Any]:
 
 
 def _project(row: LabelStudioProject) -> dict[str, Any]:
-    age = (timezone.now() - row.polled_at).total_seconds() if row.polled_at else None
     return {
         "schema": row.schema.name,
         "project": row.project,
-        "seconds_since_poll": round(age, 1) if age is not None else None,
+        "seconds_since_poll": traffic.age(row.polled_at),
         "failure": row.failure,
         "sending_failure": row.sending_failure,
     }

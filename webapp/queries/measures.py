@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Max, Min, QuerySet, TextChoices
+from django.db.models import Count, Max, Min
 
-from webapp.models import Case, Escalation, Flag, LabelStudioProject, Prediction, Promotion, Run, RunState, Schema
-from webapp.models.cases import OPEN_STATES, CaseState
+from webapp.models import Escalation, Flag, LabelStudioProject, Prediction, Promotion, Run, RunState, Schema
+from webapp.models.cases import OPEN_STATES
 from webapp.models.learning import OPEN_RUN_STATES
-from webapp.queries import health, schemas
+from webapp.queries import health, loop, schemas
 
 NEWEST = 500  # Predictions of a schema whose confidence is told
 
@@ -52,14 +51,10 @@ def of_the_loop() -> Iterator[Measure]:
     yield Measure("alerts_open", Escalation.objects.filter(acknowledgement=None).count())
 
 
-def queue_age_seconds() -> float:
-    """Return for how long the oldest case has waited for its first prediction; 0 where none waits."""
-    return _seconds(Case.objects.filter(state=CaseState.NEW).aggregate(at=Min("received_at"))["at"])
-
-
 def _of(schema: Schema) -> Iterator[Measure]:
     about = {"schema": schema.name}
-    yield from _by_state("cases", Case.objects.filter(schema=schema), CaseState, about)
+    for name, n in loop.counts(schema).items():
+        yield Measure("cases", n, about | {"state": name})
     flagged = Flag.objects.filter(case__schema=schema, case__state__in=OPEN_STATES, resolved_at=None)
     yield Measure("oldest_flag_seconds", _seconds(flagged.aggregate(at=Min("raised_at"))["at"]), about)
     with connection.cursor() as cursor:
@@ -69,15 +64,11 @@ def _of(schema: Schema) -> Iterator[Measure]:
     champion = schemas.champion(schema)
     yield Measure("version_live", champion.number if champion else 0, about)
     yield Measure("promotions_total", Promotion.objects.filter(version__schema=schema).count(), about)
-    yield from _by_state("runs", Run.objects.filter(schema=schema), RunState, about)
+    runs = dict(Run.objects.filter(schema=schema).values_list("state").annotate(n=Count("pk")))
+    for state in RunState:
+        yield Measure("runs", runs.get(state.value, 0), about | {"state": state.value})
     heartbeat = Run.objects.filter(schema=schema, state__in=OPEN_RUN_STATES).aggregate(at=Min("heartbeat_at"))["at"]
     yield Measure("run_silent_seconds", _seconds(heartbeat), about)
-
-
-def _by_state(name: str, rows: QuerySet[Any], states: type[TextChoices], about: dict[str, str]) -> Iterator[Measure]:
-    found = dict(rows.values_list("state").annotate(n=Count("pk")))
-    for state in states:
-        yield Measure(name, found.get(state.value, 0), about | {"state": state.value})
 
 
 def _seconds(moment: datetime | None) -> float:

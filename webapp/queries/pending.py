@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 
 from webapp.models import Case, CaseState, Schema
 from webapp.models.cases import OPEN_STATES
-from webapp.queries import schemas
+from webapp.queries import health, schemas
 
 MOST_ATTEMPTS = 3  # A case that no model could be asked about so often is for people
 
@@ -32,3 +32,8 @@ def cases(schema: Schema) -> QuerySet[Case]:
 def free_cases(schema: Schema) -> QuerySet[Case]:
     """Return the cases to predict that no worker is predicting at the moment."""
     return cases(schema).filter(Q(predicting_until=None) | Q(predicting_until__lt=timezone.now()))
+
+
+def oldest_seconds() -> float:
+    """Return for how long the oldest case has waited for its first prediction; 0 where none waits."""
+    return health.age(Case.objects.filter(state=CaseState.NEW).aggregate(at=Min("received_at"))["at"]) or 0.0
