@@ -132,6 +132,7 @@ def test_the_examples_speak_of_measures_that_there_are(helpline, case, client, s
     LabelStudioProject.objects.create(
         schema=helpline, schema_version=helpline.versions.get(), project=7, polled_at=timezone.now()
     )
+    client.get("/healthz")  # Requests are told of once there was one
     told = {name for name, _ in scrape()}
     rules = yaml.safe_load((PRODUCTION / "alerts.yml").read_text())
     asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
