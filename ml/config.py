@@ -31,6 +31,7 @@ class TrainConfig:
     warm_up: float = 0.1  # Share of the steps; after it the rate falls to 0 in a straight line
     penalty: float | None = None  # On the squared weights of the output layers; None: each head's is chosen
     query_penalty: float = 1.0  # On the squared attention queries: looking at few words overfits first
+    evidence_penalty: float = 0.02  # On the squared weights of heads that look for and against; little either way
     balance: float = 0.5  # How rows of rare labels count while learning: 0 every row alike, 1 every label
     heaviest: float = 5.0  # Most that a row of a rare label counts
 

@@ -181,6 +181,9 @@ def take_out_weights(network: CaseModel, held_out: HeldOut, outcome: Outcome, co
 def penalty_of(network: CaseModel, target: Target, config: TrainConfig) -> Tensor:
     """Return what the size of a head's weights costs."""
     head = network.head(target.head.key)
+    if isinstance(head, models.EvidenceHead):
+        return config.evidence_penalty * head.evidence.square().sum()
+    assert isinstance(head, models.PooledHead)  # noqa: S101 - there are two kinds
     return target.penalty * head.weight.square().sum() + config.query_penalty * head.query.square().sum()
 
 

@@ -33,15 +33,13 @@ from ml.spans import N_SHAPES
 
 LIKENESSES = 4  # Of the whole text and of its nearest phrase, to a label's name and to its definition
 FLATTEST = 0.01  # Smallest spread that is divided by: a likeness of few rows may hardly vary
+SHARPNESS = 3.0  # How much more a phrase is looked at that says one nat more for an output, or against it
 TAGGER_WIDTH = 256
 POOLED = (Kind.CHOICE, Kind.CHOICES, Kind.RUBRIC)
 
 
-class PooledHead(nn.Module):
-    """One head that answers a case as a whole: where to look, what it means, and how far to trust the label texts.
-
-    The attention starts level, as the mean of the text, and the output layer at zero.
-    """
+class CaseHead(nn.Module):
+    """One head that answers a case as a whole: what its label texts say of it, and how far to trust them."""
 
     label_texts: Tensor
     centre: Tensor
@@ -49,8 +47,6 @@ class PooledHead(nn.Module):
 
     def __init__(self, width: int, n_outputs: int, *, copies: int = 1) -> None:
         super().__init__()
-        self.query = nn.Parameter(torch.zeros(copies, width))
-        self.weight = nn.Parameter(torch.zeros(copies, width, n_outputs))
         self.bias = nn.Parameter(torch.zeros(copies, n_outputs))
         self.trust = nn.Parameter(torch.full((copies, LIKENESSES), 1.0 / LIKENESSES))
         self.register_buffer("label_texts", torch.zeros(2, n_outputs, width))  # Of length 1: names, then definitions
@@ -78,10 +74,53 @@ class PooledHead(nn.Module):
         """Put likeness, (n, L, C), on the scale of what is usual for each label."""
         return (likeness - self.centre) / self.spread
 
+    def expected(self, likeness: Tensor) -> Tensor:
+        """Score the outputs before anything of the text itself is learnt: (B, L, C) to (K, B, C)."""
+        return self.bias[:, None] + torch.einsum("blc,kl->kbc", self.standard(likeness), self.trust)
+
+
+class PooledHead(CaseHead):
+    """A head that looks at a text once, and tells its labels by all that it saw.
+
+    The attention starts level, as the mean of the text, and the output layer at zero.
+    """
+
+    def __init__(self, width: int, n_outputs: int, *, copies: int = 1) -> None:
+        super().__init__(width, n_outputs, copies=copies)
+        self.query = nn.Parameter(torch.zeros(copies, width))
+        self.weight = nn.Parameter(torch.zeros(copies, width, n_outputs))
+
     def forward(self, pooled: Tensor, likeness: Tensor) -> Tensor:
         """Score the outputs: pooled (K, B, W), likeness (B, L, C) to (K, B, C)."""
-        learnt = torch.einsum("kbw,kwc->kbc", pooled, self.weight) + self.bias[:, None]
-        return learnt + torch.einsum("blc,kl->kbc", self.standard(likeness), self.trust)
+        return torch.einsum("kbw,kwc->kbc", pooled, self.weight) + self.expected(likeness)
+
+
+class EvidenceHead(CaseHead):
+    """A head that looks twice for each output: for the words that speak for it most, and for those against it.
+
+    What a criterion asks for is said in one sentence of a long call, which the mean of what one look saw would drown.
+    Each look goes where it finds most: the vector that says where to look also says what is found there.
+    """
+
+    def __init__(self, width: int, n_outputs: int, *, copies: int = 1) -> None:
+        super().__init__(width, n_outputs, copies=copies)
+        self.evidence = nn.Parameter(torch.zeros(copies, 2, width, n_outputs))  # For, then against
+
+    def forward(
+        self, phrases: Tensor, is_real: Tensor, usual: tuple[Tensor, Tensor], likeness: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Score the outputs: phrases (B, V, W), likeness (B, L, C) to (K, B, C), and the attention, (K, B, V).
+
+        Args:
+            usual: centre and spread, (W,) each, that put phrases on the scale on which they are judged.
+        """
+        centre, spread = usual
+        looks = (self.evidence / spread[:, None]).permute(2, 0, 1, 3)  # (W, K, 2, C)
+        found = (phrases @ looks.flatten(1).to(phrases.dtype)).float() - centre @ looks.flatten(1)
+        attention = (SHARPNESS * found).masked_fill(~is_real[:, :, None], -torch.inf).softmax(dim=1)
+        best = (attention * found).sum(dim=1).unflatten(1, looks.shape[1:]).transpose(0, 1)  # (K, B, 2, C)
+        looked = attention.unflatten(2, looks.shape[1:]).mean(dim=(3, 4)).permute(2, 0, 1)
+        return best[:, :, 0] - best[:, :, 1] + self.expected(likeness), looked
 
 
 class SpanHead(nn.Module):
@@ -135,7 +174,10 @@ class CaseModel(nn.Module):
         tagged = [head for head in heads if head.kind == Kind.SPANS]
         self.pooled_keys = [head.key for head in pooled]
         self.tagged_keys = [head.key for head in tagged]
-        self.pooled = nn.ModuleList(PooledHead(width, len(outputs_of(head)), copies=copies) for head in pooled)
+        self.pooled = nn.ModuleList(
+            (EvidenceHead if head.kind == Kind.RUBRIC else PooledHead)(width, len(outputs_of(head)), copies=copies)
+            for head in pooled
+        )
         self.taggers = nn.ModuleList(SpanHead(width, len(head.labels)) for head in tagged)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
@@ -145,10 +187,10 @@ class CaseModel(nn.Module):
         """The heads, in schema order."""
         return [head.key for head in self.heads]
 
-    def head(self, key: str) -> PooledHead:
+    def head(self, key: str) -> CaseHead:
         """Return the layers of one head that answers a case as a whole."""
         found = self.pooled[self.pooled_keys.index(key)]
-        assert isinstance(found, PooledHead)  # noqa: S101 - ModuleList forgets the type
+        assert isinstance(found, CaseHead)  # noqa: S101 - ModuleList forgets the type
         return found
 
     def likeness(self, whole: Tensor, phrases: Tensor, is_real: Tensor) -> dict[str, Tensor]:
@@ -161,18 +203,30 @@ class CaseModel(nn.Module):
         self, phrases: Tensor, is_real: Tensor, likeness: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Answer cases as a whole: phrases (B, V, W), is_real (B, V) to scores (K, B, C) and attention (K, B, V)."""
-        if not self.pooled_keys:
-            return {}, {}
-        queries = torch.stack([self.head(key).query for key in self.pooled_keys])  # (H heads, K, W)
+        found = {key: self.head(key) for key in self.pooled_keys}
+        said = self._answer_by_one_look(
+            {key: head for key, head in found.items() if isinstance(head, PooledHead)}, phrases, is_real, likeness
+        )
+        for key, head in found.items():
+            if isinstance(head, EvidenceHead):
+                said[key] = head(phrases, is_real, (self.centre, self.spread), likeness[key])
+        return {key: said[key][0] for key in found}, {key: said[key][1] for key in found}
+
+    def _answer_by_one_look(
+        self, heads: Mapping[str, PooledHead], phrases: Tensor, is_real: Tensor, likeness: Mapping[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Let all heads that look once do so together; scores and attention of each."""
+        if not heads:
+            return {}
+        queries = torch.stack([head.query for head in heads.values()])  # (H heads, K, W)
         looks = queries.flatten(0, 1).to(phrases.dtype) @ phrases.transpose(1, 2)  # (B, H K, V)
         attention = looks.float().masked_fill(~is_real[:, None], -torch.inf).softmax(dim=-1)
         pooled = ((attention.to(phrases.dtype) @ phrases).float() - self.centre) / self.spread  # (B, H K, W)
         parts = zip(
             *(torch.split(found.transpose(0, 1), queries.shape[1]) for found in (pooled, attention)), strict=True
         )
-        found = dict(zip(self.pooled_keys, parts, strict=True))
-        scores = {key: self.head(key)(one, likeness[key]) for key, (one, _) in found.items()}
-        return scores, {key: looked for key, (_, looked) in found.items()}
+        both = zip(heads.items(), parts, strict=True)
+        return {key: (head(one, likeness[key]), looked) for (key, head), (one, looked) in both}
 
     def tag(self, words: Tensor, shapes: Tensor) -> dict[str, Tensor]:
         """Tag words: (B, N, W) and (B, N, S) to (B, N, 1 + 2 C) for each head of spans."""

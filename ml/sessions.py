@@ -61,6 +61,7 @@ class WindowEncoder:
         self.path = path
         self._threads = threads or os.cpu_count() or 1
         self._each = load(path, threads=1)
+        self._inputs = [given.name for given in self._each.get_inputs()]  # Not every graph has a use for the mask
 
     def encode(self, ids: Ints, mask: Ints) -> Floats:
         """Encode windows, ids and mask (N, T), to vectors (N, T, W), 0 where the mask is."""
@@ -75,7 +76,7 @@ class WindowEncoder:
 
     def _run(self, session: onnxruntime.InferenceSession, ids: Ints) -> Floats:
         given = {"input_ids": ids[None], "attention_mask": np.ones_like(ids[None])}
-        hidden: Floats = session.run(None, given)[0][0]
+        hidden: Floats = session.run(None, {name: given[name] for name in self._inputs})[0][0]
         return hidden
 
     @cached_property

@@ -277,6 +277,9 @@ class _Learning:
         means = (cases.means - network.centre) / network.spread
         found = []
         for target in self.pooled:
+            if target.head.kind == Kind.RUBRIC:  # Its weights are others, whose size matters little
+                found.append(target)
+                continue
             likeness = network.head(target.head.key).standard(cases.likeness[target.head.key]).mean(dim=1)
             found.append(replace(target, penalty=penalties.choose(means, likeness, target, is_out, self.config)))
         return found

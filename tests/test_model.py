@@ -102,6 +102,29 @@ def test_a_head_looks_where_the_phrase_is_like_its_query() -> None:
     torch.testing.assert_close(scores["place"][0, 0], torch.tensor([4.0, 5.0]), atol=1e-5, rtol=0)
 
 
+def test_a_criterion_is_judged_by_the_phrases_that_say_most_for_it_and_against_it() -> None:
+    network = CaseModel([SCHEMA.head("manner")], 4)
+    with torch.no_grad():
+        evidence = network.head("manner").evidence  # (1, for and against, W, C)
+        evidence[0, 0, 0, 0], evidence[0, 1, 1, 0] = 9.0, 9.0
+    likeness = {"manner": torch.zeros(1, model.LIKENESSES, 4)}
+
+    def judged(*phrases: list[float]) -> tuple[list[float], Tensor]:
+        rows = torch.tensor([[*phrases, [50.0, 0, 0, 0]]])
+        is_real = torch.arange(len(phrases) + 1)[None] < len(phrases)
+        scores, attention = network.answer(rows, is_real, likeness)
+        return [round(score, 2) for score in scores["manner"][0, 0].tolist()], attention["manner"][0, 0].detach()
+
+    thanks, scolds, talk = [1.0, 0, 0, 0], [0.0, 1, 0, 0], [0.0, 0, 1, 0]
+    assert judged(talk, talk)[0] == [0.0] * 4
+    assert judged(*[talk] * 20, thanks)[0] == judged(thanks, talk)[0] == [9.0, 0, 0, 0], "however much else is said"
+    assert judged(talk, scolds)[0] == [-9.0, 0, 0, 0]
+    assert judged(scolds, thanks)[0] == [0.0] * 4
+    _, attention = judged(talk, thanks, talk)
+    assert attention[:3].sum() == pytest.approx(1.0)
+    assert attention[1] == attention.max()
+
+
 def test_attention_begins_as_the_mean_of_the_phrases() -> None:
     network = CaseModel([SCHEMA.head("place")], 4)
     torch.nn.init.ones_(network.head("place").weight)

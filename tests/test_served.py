@@ -67,6 +67,17 @@ def test_a_word_piece_of_huge_values_leaves_those_of_the_others(tmp_path: Path) 
         assert one == pytest.approx(other, abs=float(np.abs(other).max()) * 0.03)
 
 
+def test_attention_is_parted_from_its_matrix_where_it_needs_no_more_than_a_mask() -> None:
+    both = [
+        helper.make_node("Attention", ["x", "matrix", "bias", *more], ["y"], "a", domain="com.microsoft", num_heads=2)
+        for more in (["mask"], ["mask", "", "distances"])
+    ]
+    for node, expected in zip(both, (["MatMul", "Add", "Split", "MultiHeadAttention"], ["Attention"]), strict=True):
+        graph = helper.make_graph([node], "g", [], [])
+        served.split_attention(graph)
+        assert [found.op_type for found in graph.node] == expected
+
+
 def test_a_text_gets_the_same_vectors_whatever_stands_beside_it(tiny_encoder: Encoder, tiny_exports: Path) -> None:
     small = served.export(tiny_encoder, INT8, exports=tiny_exports)
     together = vectors(small)

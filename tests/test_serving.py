@@ -39,7 +39,9 @@ def arbitrary(tiny_model: TrainedModel, tmp_path_factory: pytest.TempPathFactory
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key in network.pooled_keys:
-            network.head(key).weight.copy_(torch.randn(network.head(key).weight.shape, generator=generator))
+            for name in ("weight", "evidence"):
+                if (weights := getattr(network.head(key), name, None)) is not None:
+                    weights.copy_(torch.randn(weights.shape, generator=generator))
     folder = tmp_path_factory.mktemp("arbitrary") / "model"
     export.save(replace(tiny_model, network=network, held_out=[]), folder)
     return Predictor(folder)
