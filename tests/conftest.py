@@ -186,6 +186,14 @@ def tiny_folder(tiny_model: TrainedModel, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def shipped_folders(tiny_encoder: Encoder, tiny_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny models of the shipped schemas, which no test may change."""
+    from tests import shipped
+
+    return shipped.write(tmp_path_factory.mktemp("shipped"), encoder=tiny_encoder, exports=tiny_exports)
+
+
+@pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the published four heads, which no test may change."""
     from tests import four_heads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,94 +10,26 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from ml import registry, schema
 from ml.policy import FlagKind
-from ml.types import Example
-from tests import tiny
+from tests import shipped
 from tests.calling import call, token
-from tests.conftest import change_policy
 from webapp import checks, serving, worker
-from webapp.actions import conversations, intake, promotions, schemas, sweeping
+from webapp.actions import conversations, intake, schemas, sweeping
 from webapp.actions.conversations import Message
 from webapp.api import dropins, standin
-from webapp.models import Case, CaseState, Feedback, ModelVersion, Schema, Scope
+from webapp.models import Case, CaseState, Feedback, Schema, Scope
 from webapp.queries import schemas as in_force
 
 TEXTS = ["a Ship was there", "a Road was there"]
 ROAD = "road the road and a road road"
 HOME = "127.0.0.1"
-TAGS = {
-    "calm": "First-time-visitor",
-    "wave": "Wishlist-user",
-    "ship": "Deal-seeker",
-    "hill": "Window-shopper",
-    "road": "Hot-buyer",
-}
-
-
-@pytest.fixture(scope="module")
-def folders(tiny_encoder: Any, tiny_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny models of the two shipped schemas: a ship is urgent violence, and of a deal seeker."""
-    from ml import export, training
-
-    place = tmp_path_factory.mktemp("shipped")
-    for name in ("helpline", "customer"):
-        parsed = schema.load(name)
-        trained = training.train(
-            [
-                Example(id=str(n), text=one.text, labels=_labels(parsed, one.text))
-                for n, one in enumerate(tiny.cases(80))
-            ],
-            parsed,
-            tiny.QUICK,
-            encoder=tiny_encoder,
-            exports=tiny_exports,
-        )
-        export.save(trained, place / name, data_hash=name)
-    return place
-
-
-def _labels(parsed: schema.Schema, text: str) -> Any:
-    is_ship = "ship" in text.lower()
-    if parsed.name == "customer":
-        return {"tags": [tag for word, tag in TAGS.items() if word in text.lower()]}
-    quality = parsed.head("call_quality")
-    return {
-        "main_category": "VANE" if is_ship else "Nutrition",
-        "intervention": ["Counselling", "Referral"] if is_ship else ["Referral"],
-        "priority": "1" if is_ship else "3",
-        "entities": tiny.names(text),
-        "call_quality": {group.key: {one.key: is_ship for one in group.criteria} for group in quality.groups},
-    }
 
 
 @pytest.fixture
-def on(helpline: Schema, folders: Path, settings: Any, sent: Any, monkeypatch: Any) -> None:
+def on(helpline: Schema, shipped_folders: Path, settings: Any, sent: Any, monkeypatch: Any) -> None:
     """Both models in use, all services on, and calls from this machine let in."""
-    settings.MODELS_DIR = folders
-    settings.DROPINS, settings.DROPIN_NETWORKS = ["classify", "tagger", "helpline"], ["127.0.0.0/8"]
     monkeypatch.setattr(worker.answering, "_kept", {})
-    serving.forget()
-    for name in ("helpline", "customer"):
-        put_in_use(Schema.objects.get(name=name), folders / name)
-
-
-def put_in_use(row: Schema, folder: Path) -> None:
-    change_policy(row, audit_share=0.0)
-    version = ModelVersion.objects.create(
-        schema=row,
-        schema_version=in_force.newest_version(row),
-        kind="trained",
-        number=1,
-        folder=folder.name,
-        manifest_hash=registry.manifest_hash(folder),
-    )
-    promotions.promote(version, by=None, reason="a test needs it")
-    for _ in range(200):  # Where it is cold, each operation says so; that is another test's
-        try:
-            serving.serving(row)
-        except serving.NotServed:
-            time.sleep(0.05)
+    shipped.switch_on(settings, shipped_folders)
 
 
 def post(path: str, body: Any, secret: str | None = None, **headers: str) -> Any:
