@@ -120,15 +120,30 @@ def test_who_calls_too_often_waits_and_nobody_else_does(db, settings) -> None:
         pytest.param("[" * 5000, 400, "Cannot parse request body", id="a bomb"),
         pytest.param('{"a":' * 30 + "1" + "}" * 30, 400, "nested more than 20 levels", id="too deep"),
         pytest.param({"limit": 0}, 422, "not as declared", id="out of range"),
+        pytest.param({"limit": True}, 422, "not as declared", id="true is no number"),
+        pytest.param({"limit": "7"}, 422, "not as declared", id="a text is no number"),
         pytest.param({"cheese": "Amina"}, 422, "not as declared", id="unknown field"),
         pytest.param({"words": "x" * 6_000_000}, 413, "too large", id="too large"),
-        pytest.param({"schema": "no\0ne"}, 422, "no such label schema", id="no schema"),
+        pytest.param({"schema": "no\0ne"}, 404, "no such label schema", id="no schema"),
     ],
 )
 def test_what_is_no_request_is_refused_in_words_that_quote_nothing(helpline, body, status, words) -> None:
     answer = call("POST", "/cases/search", token(Scope.READ), body)
     assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.content[:300]
     assert "Amina" not in answer.content.decode()
+
+
+def test_a_whole_number_may_be_written_with_a_point(db) -> None:
+    assert call("POST", "/cases/search", token(Scope.READ), {"limit": 7.0, "after": 0.0}).status_code == 200
+
+
+def test_what_is_not_there_is_told_to_programs_as_json_and_to_people_as_a_page(db) -> None:
+    for path in ("/cases/-1", "/cases/%0A", "/nothing"):
+        answer = call("GET", path, token(Scope.READ))
+        assert (answer.status_code, answer["Content-Type"]) == (404, "application/json")
+        assert answer.json() == {"detail": "there is no such thing, or it is not yours", "faults": []}
+    for headers in ({"Accept": "text/html,*/*"}, {"HX-Request": "true"}):
+        assert Client().get("/nothing", headers=headers)["Content-Type"].startswith("text/html")
 
 
 def test_the_page_of_the_api_is_for_people_who_signed_in_and_runs_under_our_policy(signed_in) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,32 @@ def test_a_narrative_is_stored_answered_and_routed(on) -> None:
     assert plain["priority"] == int(newest["priority"]["answer"])
     post("/classify", {"narrative": TEXTS[1]})
     assert Case.objects.count() == 3, "one for each call"
+
+
+def test_a_call_id_that_is_known_with_another_text_is_a_conflict(on) -> None:
+    for path, field in (
+        ("/classifier/classify", "narrative"),
+        ("/ner/extract", "text"),
+        ("/qa/evaluate", "transcript"),
+    ):
+        body = {field: TEXTS[0], "call_id": field}
+        assert post(path, body).status_code in (200, 202)
+        assert post(path, body).status_code in (200, 202), "the same again"
+        taken = post(path, body | {field: TEXTS[1]})
+        assert (taken.status_code, taken.json()["detail"]) == (409, "the external id is known with another text")
+
+
+def test_the_document_says_which_texts_are_answered_and_that_a_taken_id_is_not() -> None:
+    described = standin.api.get_openapi_schema(path_prefix="/")
+    for name, field in (("OneMessage", "message"), ("Entities", "text"), ("Transcript", "transcript")):
+        found = described["components"]["schemas"][name]["properties"][field]
+        assert (found["maxLength"], re.search(found["pattern"], " \t\0"), bool(re.search(found["pattern"], " a"))) == (
+            200_000, None, True,
+        )  # fmt: skip
+    assert described["components"]["schemas"]["Transcript"]["properties"]["transcript"]["minLength"] == 10
+    assert 409 in described["paths"]["/ner/extract"]["post"]["responses"]
+    (_, days) = described["paths"]["/api/v1/agent-feedback/statistics"]["get"]["parameters"]
+    assert (days["schema"]["minimum"], days["schema"]["maximum"]) == (1, 3660)
 
 
 def test_a_cold_process_stores_nothing_and_an_empty_narrative_is_refused(on) -> None:

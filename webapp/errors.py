@@ -20,6 +20,7 @@ CaseloopError
 ├── NotAcknowledgeable  an alert waits for somebody else
 ├── NotIssuable         a token cannot be made as asked
 ├── NotStorable         a text cannot be a case
+│   └── Taken           the external id is that of another case
 ├── NotSavable          a view cannot be saved as asked
 ├── NotReachable        an address may not be posted to, or did not answer
 ├── NotSubscribable     an address cannot be told of events as asked
@@ -105,6 +106,10 @@ class NotIssuable(CaseloopError):
 
 class NotStorable(CaseloopError):
     """A text cannot be a case."""
+
+
+class Taken(NotStorable):
+    """The external id is that of another case."""
 
 
 class NotSavable(CaseloopError):

@@ -30,6 +30,8 @@ from webapp.views import (
     webhooks,
 )
 
+handler404 = operations.not_found
+
 urlpatterns = [
     path("", home.home, name="home"),
     path("label/", home.label, name="label"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml import types
 from ml.sketches import sketch
 from webapp.actions import intake, predictions, sketches
-from webapp.errors import NotStorable
+from webapp.errors import NotStorable, Taken
 from webapp.models import Case, CaseText, ModelVersion, Schema, Token
 from webapp.serving import serving
 
@@ -44,12 +44,13 @@ def store(
     """Create a case, or return the one with that external id and text.
 
     Raises:
-        NotStorable: the text cannot be a case, or the external id is known with another.
+        NotStorable: the text cannot be a case.
+        Taken: the external id is known with another text.
     """
     item = {"id": external_id, "text": text, "conversation": conversation}
     (received,) = intake.receive(schema, [item], source=source, by=by, is_predicted=is_predicted)
     if received.case is None:
-        raise NotStorable("; ".join(received.problems))
+        raise (Taken if received.is_taken else NotStorable)("; ".join(received.problems))
     return received.case
 
 

@@ -22,11 +22,15 @@ from webapp.queries import schemas
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of one item. It has no case if it was refused, for reasons that `problems` tell."""
+    """What became of one item. It has no case if it was refused, for reasons that `problems` tell.
+
+    It `is_taken` if the external id is that of another case.
+    """
 
     external_id: str
     case: Case | None
     is_new: bool = False
+    is_taken: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -109,7 +113,7 @@ def _write(
         place = (sent.source, sent.id)
         case = there.get(place) or fresh[place]
         if reason := _why_refused(schema, sent, case):
-            results.append(replace(one, problems=(*one.problems, reason)))
+            results.append(replace(one, is_taken=True, problems=(*one.problems, reason)))
         else:
             results.append(replace(one, case=case, is_new=new.get(place) is sent))
     return results

@@ -17,12 +17,13 @@ from ninja.security import HttpBearer
 
 from webapp.actions import tokens
 from webapp.casefiles.rows import MAX_DEPTH, depth
-from webapp.errors import NotStorable
+from webapp.errors import NotStorable, Taken
 from webapp.models import Scope, Token
 from webapp.roles import EVERYONE, allow
 from webapp.serving import NotServed
 
 MOST_ITEMS = 500  # Of one request
+NOT_FOUND = "there is no such thing, or it is not yours"
 
 
 class Fault(Schema):
@@ -113,9 +114,10 @@ def make(**options: Any) -> NinjaAPI:
     answers: dict[type[Exception], Callable[[HttpRequest, Any], tuple[int, str, dict[str, str]]]] = {
         Refused: lambda _, exc: (exc.status, exc.detail, exc.headers),
         NotStorable: lambda _, exc: (400, str(exc), {}),
+        Taken: lambda _, exc: (409, str(exc), {}),
         NotServed: lambda _, exc: (503, str(exc), {"Retry-After": str(math.ceil(exc.retry_seconds))}),
         RequestDataTooBig: lambda _, exc: (413, "the body is too large; send less at once", {}),
-        Http404: lambda _, exc: (404, "there is no such thing, or it is not yours", {}),
+        Http404: lambda _, exc: (404, NOT_FOUND, {}),
         HttpError: lambda _, exc: (exc.status_code, _detail(exc), {}),
     }
     for kind, words in answers.items():

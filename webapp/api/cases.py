@@ -30,11 +30,11 @@ def schema_named(name: str) -> Schema:
     found = Schema.objects.filter(name=name.replace("\x00", "")).first()
     if found is None:
         known = ", ".join(Schema.objects.order_by("name").values_list("name", flat=True))
-        raise Refused(422, f"there is no such label schema; expected one of {known}")
+        raise Refused(404, f"there is no such label schema; expected one of {known}")
     return found
 
 
-@router.post("/cases", response={200: ResultsOut, **ERRORS}, auth=TokenAuth(Scope.WRITE))
+@router.post("/cases", response={200: ResultsOut, 404: Problem, **ERRORS}, auth=TokenAuth(Scope.WRITE))
 def create(request: HttpRequest, body: CasesIn, key: str = KEY) -> dict[str, Any]:
     """Create cases; good items are kept when others are refused.
 
@@ -55,7 +55,7 @@ def read(request: HttpRequest, pk: int) -> dict[str, Any]:
     return answers.told(answers.case_of(token, pk), token)
 
 
-@router.post("/cases/search", response={200: CasesOut, **ERRORS}, auth=TokenAuth(Scope.READ))
+@router.post("/cases/search", response={200: CasesOut, 404: Problem, **ERRORS}, auth=TokenAuth(Scope.READ))
 def search(request: HttpRequest, body: SearchIn) -> dict[str, Any]:
     """Tell the same of all cases that fit, the oldest first."""
     token = caller_of(request)

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Annotated, Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest
 from ninja import Schema
+from pydantic import Field
 
-from webapp.api.base import TokenAuth, limit
+from webapp.api.base import ERRORS, Problem, TokenAuth, limit
+from webapp.casefiles.columns import LONGEST
 from webapp.models import Schema as LabelSchema
 from webapp.models import Scope, Token
 
 CLASSIFY, TAGGER, HELPLINE = "classify", "tagger", "helpline"
 SCHEMAS = {CLASSIFY: "helpline", TAGGER: "customer", HELPLINE: "helpline"}  # Label schemas by which they answer
+
+
+# A text that is none is answered with 400, as the services did, and so only described here
+SAYS_SOMETHING: dict[str, Any] = {"maxLength": LONGEST["text"], "pattern": r"[^\s\x00-\x1f\x85]"}
+Text = Annotated[str, Field(json_schema_extra=SAYS_SOMETHING)]
+STORING: dict[Any, Any] = {409: Problem, **ERRORS}
 
 
 class Call(Schema):

@@ -11,7 +11,7 @@ from ninja import Router
 from ml.types import HeadPrediction
 from webapp.actions import answering
 from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import CLASSIFY, Call, DropinAuth, client_of, schema_of
+from webapp.api.dropins import CLASSIFY, Call, DropinAuth, Text, client_of, schema_of
 
 HEADS = ("main_category", "sub_category", "intervention", "priority")
 router = Router(tags=["classify"])
@@ -20,7 +20,7 @@ router = Router(tags=["classify"])
 class Narrative(Call):
     """A call to classify."""
 
-    narrative: str
+    narrative: Text
     include_confidence: bool = False
 
 

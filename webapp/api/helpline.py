@@ -13,7 +13,7 @@ from ml.schema import Head, Kind
 from ml.types import HeadPrediction, spans_of
 from webapp.actions import answering
 from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import HELPLINE, Call, Client, DropinAuth, client_of, schema_of
+from webapp.api.dropins import HELPLINE, STORING, Call, Client, DropinAuth, Text, client_of, schema_of
 from webapp.api.four_heads import HEADS, label_of
 from webapp.casefiles.columns import LONGEST
 from webapp.models import Case, Prediction
@@ -22,7 +22,7 @@ from webapp.queries import pending, schemas
 NEEDED = {"classifier": ("main_category",), "ner": ("entities",), "qa": ("call_quality",)}
 ESTIMATED = "10-30 seconds"
 MARKS = {True: "✓", False: "✗", None: "n/a"}
-QUEUED: dict[Any, Any] = {202: dict[str, Any], **ERRORS}
+QUEUED: dict[Any, Any] = {202: dict[str, Any], **STORING}
 TASK: dict[Any, Any] = {200: dict[str, Any], 404: Problem, **ERRORS}
 
 router = Router(tags=["helpline"])
@@ -38,20 +38,20 @@ class CallId(Call):
 class Narrative(CallId):
     """A call to classify."""
 
-    narrative: str
+    narrative: Text
 
 
 class Entities(CallId):
     """A text whose entities are asked for."""
 
-    text: str
+    text: Text
     flat: bool = True
 
 
 class Transcript(CallId):
     """A call whose handling is rated."""
 
-    transcript: str = Field(min_length=10)
+    transcript: Text = Field(min_length=10)
     threshold: float | None = Field(None, ge=0, le=1)
     return_raw: bool = False  # Probabilities always stand in the answer
 
@@ -68,7 +68,7 @@ def extract(request: HttpRequest, body: Entities) -> Any:
     return Status(202, _queued(client_of(request), "ner", body.text, body.call_id, flat=body.flat))
 
 
-@router.post("/qa/evaluate", response={200: dict[str, Any], **ERRORS}, auth=auth)
+@router.post("/qa/evaluate", response={200: dict[str, Any], **STORING}, auth=auth)
 def evaluate(request: HttpRequest, body: Transcript) -> Any:
     """Store a case; a worker rates how the call was handled."""
     return _queued(client_of(request), "qa", body.transcript, body.call_id, threshold=body.threshold)

@@ -20,7 +20,9 @@ MOST_LOOKS = 24  # Words of each head
 router = Router(tags=["predict"])
 
 
-@router.post("/predict", response={200: PredictOut, 503: Problem, **ERRORS}, auth=TokenAuth(Scope.PREDICT))
+@router.post(
+    "/predict", response={200: PredictOut, 404: Problem, 503: Problem, **ERRORS}, auth=TokenAuth(Scope.PREDICT)
+)
 def predict(request: HttpRequest, body: PredictIn) -> dict[str, Any]:
     """Predict texts with the version in use; nothing of them is kept.
 
@@ -33,7 +35,7 @@ def predict(request: HttpRequest, body: PredictIn) -> dict[str, Any]:
     version, model = serving(schema)
     known = model.manifest["heads"]
     if unknown := [key for key in body.heads or [] if key not in known]:
-        raise Refused(422, f"{len(unknown)} heads are unknown; {version} answers {', '.join(known)}")
+        raise Refused(404, f"{len(unknown)} heads are unknown; {version} answers {', '.join(known)}")
     if body.explain:
         found = model.explain(body.texts, most=MOST_LOOKS)
     else:

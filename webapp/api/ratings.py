@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from django.http import Http404, HttpRequest
 from ninja import Router, Schema
+from ninja.params.functions import Query
 from pydantic import Field
 
 from webapp.actions import feedback
-from webapp.api.base import ERRORS, Problem, Refused
+from webapp.api.base import ERRORS, Problem
 from webapp.api.dropins import HELPLINE, Call, DropinAuth, client_of
 from webapp.casefiles.cleaning import clean
 from webapp.casefiles.columns import LONGEST
@@ -18,7 +19,7 @@ from webapp.models import Feedback
 from webapp.queries import ratings
 
 Task = Literal["transcription", "classification", "ner", "summarization", "translation", "qa", "insights"]
-MOST_DAYS = 3660
+DAYS = Query(30, ge=1, le=3660)
 router = Router(tags=["agent feedback"])
 auth = DropinAuth(HELPLINE)
 
@@ -68,10 +69,8 @@ def of_call(request: HttpRequest, call_id: str, task: Task | None = None) -> lis
 
 
 @router.get("/statistics", response={200: dict[str, Any], **ERRORS}, auth=auth)
-def statistics(request: HttpRequest, task: Task | None = None, days: int = 30) -> dict[str, Any]:
+def statistics(request: HttpRequest, task: Task | None = None, days: int = DAYS) -> dict[str, Any]:
     """Tell how tasks were rated within some days."""
-    if not 0 < days <= MOST_DAYS:
-        raise Refused(422, f"days is out of range; expected 1 to {MOST_DAYS}")
     return {"period_days": days, "tasks": ratings.statistics(client_of(request).source, days=days, task=task)}
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 
 from webapp.api.base import MOST_ITEMS
 from webapp.casefiles.cleaning import clean
@@ -18,6 +18,14 @@ def _stored(value: Any) -> Any:
     return clean(value) if isinstance(value, str) else value
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("expected a number")  # noqa: TRY004 - or it would be no fault of the request
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_number)]  # As JSON Schema has it: 1.0 is one, true and "1" are none
+Number = Annotated[Integer, Field(ge=0, lt=2**63)]  # Of a row
 Name = Annotated[str, BeforeValidator(_stored), Field(max_length=LONGEST["id"])]
 Text = Annotated[str, Field(min_length=1, max_length=LONGEST["text"])]
 
@@ -74,8 +82,8 @@ class SearchIn(Request):
     external_ids: list[Name] | None = Field(None, max_length=MOST_ITEMS)
     conversation: Name | None = None
     words: Annotated[str, BeforeValidator(_stored), Field(max_length=200)] | None = None
-    after: int = Field(0, ge=0, lt=2**63)
-    limit: int = Field(100, ge=1, le=MOST_ITEMS)
+    after: Number = 0
+    limit: Integer = Field(100, ge=1, le=MOST_ITEMS)
 
 
 class HeadOut(Schema):
@@ -93,8 +101,8 @@ class PredictIn(Request):
     schema_name: str = Field(alias="schema")
     texts: list[Text] = Field(min_length=1, max_length=MOST_ITEMS)
     heads: list[str] | None = Field(None, description="The keys of heads; all that the version answers unless given.")
-    probabilities: bool = False
-    explain: bool = Field(False, description="Tell which words each head looked at.")
+    probabilities: StrictBool = False
+    explain: StrictBool = Field(False, description="Tell which words each head looked at.")
 
 
 class PredictOut(Schema):
@@ -156,7 +164,7 @@ class CasesOut(Schema):
 class Correction(Request):
     """What a system says of a case that it names by its id or its external id."""
 
-    id: int | None = Field(None, ge=0, lt=2**63)
+    id: Number | None = None
     external_id: Name | None = None
     labels: dict[str, JsonValue]
     note: Annotated[str, BeforeValidator(_stored), Field(max_length=2000)] = ""

@@ -12,7 +12,7 @@ from ml.schema import Head, Kind
 from webapp.actions import answering, conversations
 from webapp.actions.conversations import Message
 from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import TAGGER, Call, DropinAuth, client_of, schema_of
+from webapp.api.dropins import TAGGER, Call, DropinAuth, Text, client_of, schema_of
 from webapp.casefiles.columns import LONGEST
 from webapp.models import CaseText
 from webapp.queries import schemas
@@ -26,7 +26,7 @@ router = Router(tags=["tagger"])
 class OneMessage(Call):
     """A message to tag."""
 
-    message: str
+    message: Text
 
 
 class NextMessage(OneMessage):
