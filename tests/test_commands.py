@@ -169,6 +169,7 @@ def test_the_status_is_one_json_object(helpline, import_rows) -> None:
             },
         },
         "outbox": {"waiting": 0, "failing": 0, "oldest_seconds": None},
+        "webhooks": {"waiting": 0, "failing": 0, "given_up": 0, "oldest_seconds": None},
         "label_studio": [],
     }
 
@@ -189,7 +190,7 @@ def test_the_status_is_readable_without_json(helpline, import_rows) -> None:
     out, _ = run("loop_status")
     at = out.index("Child helpline calls: version in use none")
     assert out[at + 1] == "  new               1"
-    assert out[-1] == "outbox: 0 waiting, 0 failing"
+    assert out[-2:] == ["outbox: 0 waiting, 0 failing", "webhooks out: 0 waiting, 0 failing, 0 given up"]
 
 
 # --- retrain ---------------------------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import uuid
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import yaml
+from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,8 +25,9 @@ from tests.conftest import helpline_prediction, predict, trained_version
 from webapp.actions import outbox, promotions, tokens
 from webapp.engines import programs
 from webapp.logs import LineFormatter
-from webapp.models import Case, CaseState, LabelStudioProject, Outbox, Scope
+from webapp.models import Case, CaseState, Delivery, Event, LabelStudioProject, Outbox, Scope, Subscription
 from webapp.queries import loop
+from webapp.roles import Role
 
 PRODUCTION = Path(__file__).resolve().parent.parent / "docs" / "examples" / "production"
 
@@ -67,6 +70,34 @@ def test_the_age_of_the_oldest_flag_of_an_open_case_is_told(helpline, case, scra
     assert scrape()[named("oldest_flag_seconds", schema="helpline")] == pytest.approx(7200, abs=30)
     Case.objects.update(state=CaseState.DECIDED)
     assert scrape()[named("oldest_flag_seconds", schema="helpline")] == 0
+
+
+def test_messages_to_subscribers_that_wait_fail_and_were_given_up_are_told(db, scrape, sent, signed_in) -> None:
+    now = timezone.now()
+    told, paused = (
+        Subscription.objects.create(address=address, events=list(Event), salt=address, paused_at=since)
+        for address, since in (("https://a.example", None), ("https://b.example", now))
+    )
+    for row, facts in (
+        (told, {"wanted_at": now - timedelta(hours=2), "attempts": 3}),
+        (told, {"wanted_at": now - timedelta(hours=1)}),
+        (told, {"wanted_at": now - timedelta(days=2), "given_up_at": now}),
+        (told, {"wanted_at": now - timedelta(hours=9), "delivered_at": now}),
+        (paused, {"wanted_at": now - timedelta(hours=5)}),
+    ):
+        Delivery.objects.create(subscription=row, event=Event.DECIDED, payload={}, due_at=now, **facts)
+    found = scrape()
+    states = ("waiting", "failing", "given_up")
+    assert [found[named("webhook_deliveries", state=state)] for state in states] == [2, 1, 1]
+    assert found[named("webhook_oldest_seconds")] == pytest.approx(7200, abs=30)
+    page = signed_in(Role.ADMIN).get("/status/").content.decode()
+    assert "2 waiting, <span" in page
+    assert "◆ 1 were tried" in page
+    assert "▲ 1 were given up" in page
+    assert "/webhooks-out/" in page
+    out = StringIO()
+    call_command("loop_status", stdout=out)
+    assert "webhooks out: 2 waiting, 1 failing, 1 given up" in out.getvalue()
 
 
 def test_requests_are_counted_by_view_and_not_by_address(client, scrape) -> None:

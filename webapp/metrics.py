@@ -23,6 +23,8 @@ MEANINGS = {
     "predictions_total": "Predictions stored, by the newest number; its rate is predictions a second",
     "outbox_rows": "What has to reach Label Studio; failing are those that were tried in vain",
     "outbox_oldest_seconds": "How long the oldest of these has waited",
+    "webhook_deliveries": "Messages to subscribers: failing were tried in vain; those given up are kept for a month",
+    "webhook_oldest_seconds": "How long the oldest of these has waited",
     "label_studio_poll_age_seconds": "How long ago Label Studio last told what annotators did",
     "alerts_open": "Escalations that nobody has acknowledged",
 }

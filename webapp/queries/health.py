@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.utils import timezone
 
-from webapp.models import Case, CaseState, Checkup, LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose
+from webapp.models import Case, CaseState, Checkup, Delivery, LabelStudioProject, LabelStudioTask, Outbox, OutboxPurpose
 
 
 def outbox() -> dict[str, Any]:
@@ -19,6 +19,20 @@ def outbox() -> dict[str, Any]:
         "waiting": waiting.count(),
         "failing": waiting.filter(attempts__gt=0).count(),
         "oldest_seconds": age(oldest),
+    }
+
+
+def webhooks() -> dict[str, Any]:
+    """Return how many messages to subscribers wait, failed so far among them, were given up, and since when one waits.
+
+    What waits for a subscription that is paused is not counted.
+    """
+    waiting = Delivery.objects.filter(delivered_at=None, given_up_at=None, subscription__paused_at=None)
+    return {
+        "waiting": waiting.count(),
+        "failing": waiting.filter(attempts__gt=0).count(),
+        "given_up": Delivery.objects.exclude(given_up_at=None).count(),
+        "oldest_seconds": age(waiting.aggregate(at=Min("wanted_at"))["at"]),
     }
 
 

@@ -27,6 +27,7 @@ def status() -> dict[str, Any]:
     return {
         "schemas": {schema.name: _schema(schema) for schema in Schema.objects.order_by("name")},
         "outbox": traffic.outbox(),
+        "webhooks": traffic.webhooks(),
         "label_studio": [_project(row) for row in LabelStudioProject.objects.select_related("schema")],
     }
 

@@ -45,6 +45,10 @@ def of_the_loop() -> Iterator[Measure]:
     yield Measure("outbox_rows", outbox["waiting"], {"state": "waiting"})
     yield Measure("outbox_rows", outbox["failing"], {"state": "failing"})
     yield Measure("outbox_oldest_seconds", outbox["oldest_seconds"] or 0)
+    webhooks = health.webhooks()
+    for state in ("waiting", "failing", "given_up"):
+        yield Measure("webhook_deliveries", webhooks[state], {"state": state})
+    yield Measure("webhook_oldest_seconds", max(0.0, webhooks["oldest_seconds"] or 0))
     for project in LabelStudioProject.objects.select_related("schema"):
         if (seconds := health.age(project.polled_at)) is not None:
             yield Measure("label_studio_poll_age_seconds", seconds, {"schema": project.schema.name})

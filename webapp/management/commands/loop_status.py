@@ -31,3 +31,6 @@ class Command(BaseCommand):
             for state, count in schema["cases"].items():
                 self.stdout.write(f"  {state:<10} {count:>8}")
         self.stdout.write(f"outbox: {status['outbox']['waiting']} waiting, {status['outbox']['failing']} failing")
+        self.stdout.write(
+            "webhooks out: {waiting} waiting, {failing} failing, {given_up} given up".format(**status["webhooks"])
+        )
