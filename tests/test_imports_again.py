@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, get_ident
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
+from ml.types import Example
 from tests.conftest import (
     annotator_named,
     case_named,
@@ -216,3 +218,15 @@ def test_two_imports_of_the_same_cases_at_once_both_end_well(helpline, tmp_path,
     assert [report.faults_in_all for report in reports] == [1, 1]
     assert set(Import.objects.values_list("state", flat=True)) == {"done"}
     assert (Case.objects.count(), Annotation.objects.count()) == (3, 2)
+
+
+def test_of_each_row_little_is_remembered_however_long_its_id_is(helpline) -> None:
+    writer = imports._Writer(imports.unsaved(helpline, name="a", mapping={}, source=""), Report())
+    tracemalloc.start()
+    for number in range(5_000):
+        assert writer._why_refused(Example(id=f"{number:0200}", text="a", labels={}), None, None) == ""
+    remembered, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert remembered / 5_000 < 200, "bytes"
+    again = Example(id=f"{17:0200}", text="a", labels={"priority": "1"})
+    assert writer._why_refused(again, None, None) == "stands in this file twice, with other labels"
