@@ -32,7 +32,7 @@ CHECKS = lint layout types imports migrations test
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench figures learning load format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures learning load traffic format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ figures: development ## Measure quality beside TF-IDF on the same DATA and on th
 # ARGS="--cases 1000 --thinking-seconds 30" is quick
 load: development ## Let 20 reviewers work on 1,000 and on 100,000 cases, and print how long pages take
 	@$(VENV)/bin/python -m tests.load $(ARGS)
+
+# ARGS="posted --scale 0.01" does one part, a hundredth of its size
+traffic: development ## Measure what other programs may ask: calls, posts, a conversation, imports and exports
+	@$(VENV)/bin/python -m tests.load.traffic $(ARGS)
 
 # STUDIES="banking nlupp" does some; what is done is kept in var/learning
 learning: development ## Do the studies of public data in DATA=FOLDER, and write docs/learning.md
