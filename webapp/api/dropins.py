@@ -26,7 +26,8 @@ SCHEMAS = {CLASSIFY: "helpline", TAGGER: "customer", HELPLINE: "helpline"}  # La
 # A text that is none is answered with 400, as the services did, and so only described here
 SAYS_SOMETHING: dict[str, Any] = {"maxLength": LONGEST["text"], "pattern": r"[^\s\x00-\x1f\x85]"}
 Text = Annotated[str, Field(json_schema_extra=SAYS_SOMETHING)]
-STORING: dict[Any, Any] = {409: Problem, **ERRORS}
+REFUSALS: dict[Any, Any] = {404: Problem, **ERRORS}  # The service may be off
+STORING = {409: Problem, **REFUSALS}
 
 
 class Call(Schema):

@@ -10,8 +10,8 @@ from ninja import Router
 
 from ml.types import HeadPrediction
 from webapp.actions import answering
-from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import CLASSIFY, Call, DropinAuth, Text, client_of, schema_of
+from webapp.api.base import Problem
+from webapp.api.dropins import CLASSIFY, REFUSALS, Call, DropinAuth, Text, client_of, schema_of
 
 HEADS = ("main_category", "sub_category", "intervention", "priority")
 router = Router(tags=["classify"])
@@ -24,7 +24,7 @@ class Narrative(Call):
     include_confidence: bool = False
 
 
-@router.post("/classify", response={200: dict[str, Any], 503: Problem, **ERRORS}, auth=DropinAuth(CLASSIFY))
+@router.post("/classify", response={200: dict[str, Any], 503: Problem, **REFUSALS}, auth=DropinAuth(CLASSIFY))
 def classify(request: HttpRequest, body: Narrative) -> dict[str, Any]:
     """Store a case and answer its four heads."""
     begun, client = time.monotonic(), client_of(request)

@@ -12,8 +12,7 @@ from pydantic import Field
 from ml.schema import Head, Kind
 from ml.types import HeadPrediction, spans_of
 from webapp.actions import answering
-from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import HELPLINE, STORING, Call, Client, DropinAuth, Text, client_of, schema_of
+from webapp.api.dropins import HELPLINE, REFUSALS, STORING, Call, Client, DropinAuth, Text, client_of, schema_of
 from webapp.api.four_heads import HEADS, label_of
 from webapp.casefiles.columns import LONGEST
 from webapp.models import Case, Prediction
@@ -23,7 +22,7 @@ NEEDED = {"classifier": ("main_category",), "ner": ("entities",), "qa": ("call_q
 ESTIMATED = "10-30 seconds"
 MARKS = {True: "✓", False: "✗", None: "n/a"}
 QUEUED: dict[Any, Any] = {202: dict[str, Any], **STORING}
-TASK: dict[Any, Any] = {200: dict[str, Any], 404: Problem, **ERRORS}
+TASK: dict[Any, Any] = {200: dict[str, Any], **REFUSALS}
 
 router = Router(tags=["helpline"])
 auth = DropinAuth(HELPLINE)

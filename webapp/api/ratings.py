@@ -11,8 +11,7 @@ from ninja.params.functions import Query
 from pydantic import Field
 
 from webapp.actions import feedback
-from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import HELPLINE, Call, DropinAuth, client_of
+from webapp.api.dropins import HELPLINE, REFUSALS, Call, DropinAuth, client_of
 from webapp.casefiles.cleaning import clean
 from webapp.casefiles.columns import LONGEST
 from webapp.models import Feedback
@@ -46,7 +45,7 @@ class RatingOut(Schema):
     updated_at: datetime
 
 
-@router.post("/update", response={200: RatingOut, **ERRORS}, auth=auth)
+@router.post("/update", response={200: RatingOut, **REFUSALS}, auth=auth)
 def update(request: HttpRequest, body: Rating) -> dict[str, Any]:
     """Store a rating, in the place of the one before; 1 and 2 flag the case, also one that is still to come."""
     row = feedback.give(
@@ -59,7 +58,7 @@ def update(request: HttpRequest, body: Rating) -> dict[str, Any]:
     return _told(row)
 
 
-@router.get("/call/{path:call_id}", response={200: list[RatingOut], 404: Problem, **ERRORS}, auth=auth)
+@router.get("/call/{path:call_id}", response={200: list[RatingOut], **REFUSALS}, auth=auth)
 def of_call(request: HttpRequest, call_id: str, task: Task | None = None) -> list[dict[str, Any]]:
     """Tell the ratings of a call."""
     found = ratings.of_call(client_of(request).source, clean(call_id), task=task)
@@ -68,13 +67,13 @@ def of_call(request: HttpRequest, call_id: str, task: Task | None = None) -> lis
     return [_told(row) for row in found]
 
 
-@router.get("/statistics", response={200: dict[str, Any], **ERRORS}, auth=auth)
+@router.get("/statistics", response={200: dict[str, Any], **REFUSALS}, auth=auth)
 def statistics(request: HttpRequest, task: Task | None = None, days: int = DAYS) -> dict[str, Any]:
     """Tell how tasks were rated within some days."""
     return {"period_days": days, "tasks": ratings.statistics(client_of(request).source, days=days, task=task)}
 
 
-@router.get("/health", response={200: dict[str, Any], **ERRORS}, auth=auth)
+@router.get("/health", response={200: dict[str, Any], **REFUSALS}, auth=auth)
 def health(request: HttpRequest) -> dict[str, Any]:
     """Tell that ratings are taken."""
     return {"status": "healthy", "database": "connected", "rated_entries": Feedback.objects.count()}

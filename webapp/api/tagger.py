@@ -11,8 +11,8 @@ from pydantic import Field
 from ml.schema import Head, Kind
 from webapp.actions import answering, conversations
 from webapp.actions.conversations import Message
-from webapp.api.base import ERRORS, Problem
-from webapp.api.dropins import TAGGER, Call, DropinAuth, Text, client_of, schema_of
+from webapp.api.base import Problem
+from webapp.api.dropins import REFUSALS, TAGGER, Call, DropinAuth, Text, client_of, schema_of
 from webapp.casefiles.columns import LONGEST
 from webapp.models import CaseText
 from webapp.queries import schemas
@@ -35,7 +35,7 @@ class NextMessage(OneMessage):
     conversation_id: str = Field(min_length=1, max_length=LONGEST["conversation"])
 
 
-@router.post("/classify-message", response={200: dict[str, Any], 503: Problem, **ERRORS}, auth=DropinAuth(TAGGER))
+@router.post("/classify-message", response={200: dict[str, Any], 503: Problem, **REFUSALS}, auth=DropinAuth(TAGGER))
 def classify_message(request: HttpRequest, body: OneMessage) -> dict[str, Any]:
     """Store a message and tag it by itself."""
     head, message = _tagged(request, body.message)
@@ -45,7 +45,9 @@ def classify_message(request: HttpRequest, body: OneMessage) -> dict[str, Any]:
     return {"threshold": head.threshold, "selected": selected, "all": told}
 
 
-@router.post("/classify-conversation", response={200: dict[str, Any], 503: Problem, **ERRORS}, auth=DropinAuth(TAGGER))
+@router.post(
+    "/classify-conversation", response={200: dict[str, Any], 503: Problem, **REFUSALS}, auth=DropinAuth(TAGGER)
+)
 def classify_conversation(request: HttpRequest, body: NextMessage) -> dict[str, Any]:
     """Store a message and tag its conversation by the last three."""
     head, message = _tagged(request, body.message, body.conversation_id)
@@ -63,7 +65,7 @@ def classify_conversation(request: HttpRequest, body: NextMessage) -> dict[str, 
     }
 
 
-@router.delete("/conversation/{path:name}", response={200: dict[str, str], **ERRORS}, auth=DropinAuth(TAGGER))
+@router.delete("/conversation/{path:name}", response={200: dict[str, str], **REFUSALS}, auth=DropinAuth(TAGGER))
 def forget_conversation(request: HttpRequest, name: str) -> dict[str, str]:
     """Begin a conversation anew; its cases stay."""
     is_known = conversations.forget(client_of(request).source, name)
