@@ -82,6 +82,7 @@ def test_everything_is_answered_as_declared(api: Any, prefix: str, secret: str, 
         api, live_server.url, secret, known, examples=EXAMPLES, prefix=prefix, lenient=api is standin.api
     )
     sys.stderr.write(f"{found.examples:,} calls, {found.share_accepted:.0%} of them answered 2xx\n")
+    sys.stderr.writelines(f"{place}\n{fault}\n" for place, fault in found.faults.items())  # A long run tells at once
     assert not found.faults
     assert set(found.statuses) <= DECLARED
     assert EXAMPLES < MANY or found.share_accepted > 0.5
