@@ -32,7 +32,7 @@ CHECKS = lint layout types imports migrations test
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench figures learning load traffic format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures learning load traffic cycles format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ learning: development ## Do the studies of public data in DATA=FOLDER, and write
 		$(VENV)/bin/python -m webapp.casefiles "$(DATA)/$$name.jsonl" --out "$$folder/$$name.jsonl" || exit 1; done && \
 	cp "$(DATA)"/banking77_*.jsonl "$(DATA)"/nlupp_banking.jsonl "$$folder" && \
 	$(VENV)/bin/python -m ml learning --data "$$folder" --work var/learning --out docs/learning.md $(STUDIES)
+
+# ARGS="--seeds 1" does one seed, ARGS="--profile full --cycles 1 --seeds 1" one full cycle; what is done is kept in var/cycles
+cycles: development ## Turn the cycle five times on real cases of DATA=FOLDER, chosen by default and at random
+	@$(CASES) && $(VENV)/bin/python -m tests.proof.cycles --data "$$folder"/helpline_*.jsonl $(ARGS)
 
 format: development ## Format the code and sort its imports
 	@$(VENV)/bin/ruff check --fix-only .

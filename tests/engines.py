@@ -49,13 +49,12 @@ class LabelStudio:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     """Start the engines: as a wrapper this comes before pytest-django, which reads the settings in the same hook."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        place = Folders(VAR / f"{PREFIX}{os.getpid()}")
-        _set_environment(place)
+        place = own()
         options = early_config.known_args_namespace
         if not (options.help or options.version or options.collectonly):
             stack = ExitStack()
             early_config.add_cleanup(stack.close)
-            stack.enter_context(_engines(place))
+            stack.enter_context(running(place))
     return (yield)
 
 
@@ -122,8 +121,16 @@ def remove(place: Folders) -> None:
     shutil.rmtree(place.var, ignore_errors=True)
 
 
+def own() -> Folders:
+    """Return folders for the engines of this process, and set the environment so that all it starts uses these."""
+    place = Folders(VAR / f"{PREFIX}{os.getpid()}")
+    _set_environment(place)
+    return place
+
+
 @contextmanager
-def _engines(place: Folders) -> Iterator[None]:
+def running(place: Folders) -> Iterator[None]:
+    """Run a PostgreSQL and a Valkey until the block ends."""
     _clean_up()
     try:
         place.create()
