@@ -171,6 +171,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=6000)  # Of one token
 DROPINS = env.list("DROPINS", default=[])  # Services whose addresses are answered: classify, tagger, helpline
 DROPIN_NETWORKS = env.list("DROPIN_NETWORKS", default=[])  # From where these are answered without a token
+FAULTS_DIR = env.str("FAULTS_DIR", default="")  # Processes die where files in it say; for `make chaos` alone
 WEBHOOK_NETWORKS = env.list("WEBHOOK_NETWORKS", default=[])  # Of our own, whose hosts may be told of events
 
 # --- People and sessions ---------------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import django
 import numpy as np
+from django.conf import settings
 from django.db import connection
 
 django.setup()
@@ -58,14 +60,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="labelled cases, as `webapp.casefiles` writes them")
     parser.add_argument("--plan", type=json.loads, default={})
     given = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        settings.MODELS_DIR = Path(folder)  # Each plan numbers its versions anew
+        sys.stdout.write(json.dumps(_run_apart(given.data, Plan(**given.plan))) + "\n")
+
+
+def _run_apart(data: Path, plan: Plan) -> dict[str, Any]:
+    """Run a plan in a database of its own."""
     name = connection.settings_dict["NAME"]
     connection.creation.create_test_db(verbosity=0, autoclobber=True)
     try:
         parsed = schemas_of_files.load("helpline")
-        found = run(schemas.register(parsed).schema, examples.read(given.data, parsed), Plan(**given.plan), given.data)
+        return run(schemas.register(parsed).schema, examples.read(data, parsed), plan, data)
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
-    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def run(schema: Schema, rows: Sequence[Example], plan: Plan, place: Path) -> dict[str, Any]:
@@ -76,8 +84,8 @@ def run(schema: Schema, rows: Sequence[Example], plan: Plan, place: Path) -> dic
 
     Returns:
         The plan's values; `pool`, how many cases could be asked about; `refused`, the promotions that the gate refused;
-        and for each training `labelled`, `seconds`, `verdict`, `is_promoted`, and the main measure of each head on the
-        test cases, of the version that was `trained` and of the one that is `in_use` afterwards.
+        and for each training `labelled`, `seconds`, the gate's `verdict` and `sentence`, `is_promoted`, and the main
+        measure of each head on the test cases, of the version that was `trained` and of the one `in_use` afterwards.
     """
     parsed = in_force.newest_version(schema).parsed
     rules = replace(in_force.policy(schema).parsed, audit_share=0.0)
@@ -104,13 +112,14 @@ def run(schema: Schema, rows: Sequence[Example], plan: Plan, place: Path) -> dic
             label_studio.poll(told, project)  # type: ignore[arg-type]
         begun_at = time.monotonic()
         version = _train(schema, plan.profile if turn else Profile.FAST, plan.seed)
-        verdict, is_promoted = _promote(version, admin)
+        standing, is_promoted = _promote(version, admin)
         _predict(schema)
         found.append(
             {
                 "labelled": _labelled(schema),
                 "seconds": round(time.monotonic() - begun_at, 1),
-                "verdict": verdict,
+                "verdict": standing.verdict.value,
+                "sentence": standing.sentence,
                 "is_promoted": is_promoted,
                 "trained": _measured(version),
                 "in_use": _measured(in_force.champion(schema) or version),
@@ -197,16 +206,16 @@ def _train(schema: Schema, profile: str, seed: int) -> ModelVersion:
     return asked.version
 
 
-def _promote(version: ModelVersion, admin: Any) -> tuple[str, bool]:
-    """Put a version in use unless the gate refuses; return its verdict, and whether the version is in use."""
-    verdict = gate.standing(version).verdict.value
+def _promote(version: ModelVersion, admin: Any) -> tuple[gate.Standing, bool]:
+    """Put a version in use unless the gate refuses; return what it says, and whether the version is in use."""
+    standing = gate.standing(version)
     if in_force.champion(version.schema) == version:
-        return verdict, True
+        return standing, True
     try:
         promotions.promote(version, by=admin, reason="the gate does not refuse it")
     except NotPromotable:
-        return verdict, False
-    return verdict, True
+        return standing, False
+    return standing, True
 
 
 def _predict(schema: Schema) -> None:

@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from webapp import posting, tasks
+from webapp import faults, posting, tasks
 from webapp.actions import audit, subscriptions
 from webapp.errors import NotReachable
 from webapp.locks import only_one
@@ -54,6 +54,7 @@ def deliver() -> None:
             return
         batches = [(row, list(due(row)[:MOST_AT_ONCE])) for row in _ready()]
         for row, outcomes in asyncio.run(_send_all([batch for batch in batches if batch[1]])):
+            faults.point("webhook-sent")
             _record(row, outcomes)
         if any(due(row).exists() for row in _ready()):
             tasks.deliver_webhooks.delay()

@@ -23,6 +23,7 @@ from annotate.errors import AnnotateError, LabelStudioError, LabelStudioRefused,
 from ml import succession, types
 from ml.schema import Head, Kind
 from ml.schema import Schema as ParsedSchema
+from webapp import faults
 from webapp.actions import covers, outbox, people, restorations, submissions
 from webapp.locks import only_one
 from webapp.models import (
@@ -132,6 +133,7 @@ def _push(label_studio: client.Client, project: LabelStudioProject, rows: list[O
     for row in rows:
         if row.case_id in refused:
             outbox.mark_failed([row], refused[row.case_id])
+    faults.point("tasks-known")
     outbox.mark_sent([row for row in rows if row.case_id not in refused])
     there = [row.case_id for row in wanted if row.case_id not in refused]
     outbox.want_out(Case.objects.filter(pk__in=there).exclude(state=CaseState.LABELLING))  # Decided meanwhile
@@ -154,6 +156,7 @@ def push_cases(label_studio: client.Client, project: LabelStudioProject, cases: 
         for case in cases:
             refused |= push_cases(label_studio, project, [case])
         return refused
+    faults.point("tasks-pushed")
     for case in cases:
         if case.annotators_wanted > 1:
             label_studio.ask_several(tasks[str(case.pk)], case.annotators_wanted)
@@ -176,6 +179,7 @@ def _withdraw(label_studio: client.Client, project: LabelStudioProject, rows: li
     erased = [str(row.case_id) for row in rows if row.case.state == CaseState.ERASED]
     gone = label_studio.withdraw(project.project, [one for one in case_ids if one not in erased]).gone
     gone += label_studio.withdraw(project.project, erased, keep_annotated=False).gone
+    faults.point("tasks-withdrawn")
     LabelStudioTask.objects.filter(case__in=[int(case_id) for case_id in gone]).update(withdrawn_at=timezone.now())
     outbox.mark_sent(rows)
     outbox.want_in(Case.objects.filter(pk__in=case_ids, state=CaseState.LABELLING))  # Wanted again meanwhile
@@ -200,6 +204,7 @@ def _refresh(label_studio: client.Client, project: LabelStudioProject, rows: lis
         },
         str(version),
     )
+    faults.point("tasks-refreshed")
     for row in open_tasks:  # Not all may have been answered by this version yet; those are refreshed once they are
         row.version = row.case.current_prediction.version if row.case.current_prediction else None
     LabelStudioTask.objects.bulk_update(open_tasks, ["version"])
@@ -275,6 +280,7 @@ def poll(label_studio: client.Client, project: LabelStudioProject) -> None:
             case = _case_of(project, task.case_id)
             if case is not None:
                 _store(label_studio, project, case, task, emails)
+                faults.point("annotation-stored")
         LabelStudioProject.objects.filter(pk=project.pk).update(cursor=page.cursor)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -12,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 from django_guid import get_guid
 
-from webapp import tasks
+from webapp import faults, tasks
 from webapp.models import Case, LabelStudioTask, Outbox, OutboxPurpose, Schema
 
 logger = logging.getLogger(__name__)
@@ -89,4 +90,5 @@ def _add(case_ids: Iterable[int], purpose: OutboxPurpose, *, wait: timedelta = t
             "request": get_guid() or "",
         }
         cursor.execute(WISH, given | {"now": now, "due_at": now + wait})
+    transaction.on_commit(partial(faults.point, "outbox-written"))
     transaction.on_commit(tasks.deliver_outbox.delay)

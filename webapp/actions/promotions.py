@@ -12,7 +12,7 @@ from django.db import transaction
 from ml import registry
 from ml.errors import InputError
 from ml.gate import Rules, Verdict
-from webapp import tasks
+from webapp import faults, tasks
 from webapp.actions import audit, events
 from webapp.errors import NotPromotable
 from webapp.models import Case, ModelVersion, Promotion, Schema
@@ -110,10 +110,12 @@ def _put_in_use(
         promoted_by=by,
         is_rollback=is_rollback,
     )
+    faults.point("promotion-written")
     Case.objects.filter(schema=version.schema, predicting_attempts__gt=0).update(predicting_attempts=0)
     action = "version rolled back" if is_rollback else "version promoted"
     audit.record(by, action, f"version {version.pk}", replaced=champion.pk if champion else None)
     events.tell_promotion(promotion)
+    transaction.on_commit(partial(faults.point, "promotion-committed"))
     transaction.on_commit(partial(tasks.predict_cases.delay, version.schema_id))
     return promotion
 

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from webapp import tasks
+from webapp import faults, tasks
 from webapp.actions import audit, promotions, versions
 from webapp.errors import NotEnoughLabels, NotResumable, RunInProgress
 from webapp.models import Cause, Label, ModelVersion, Profile, Run, RunState, Schema, Snapshot
@@ -87,6 +87,7 @@ def _queue(run: Run) -> Run:
         with transaction.atomic():
             run.save(force_insert=True)
             audit.record(run.requested_by, "run requested", f"run {run.pk}", cause=run.cause, resumes=run.resumes_id)
+            transaction.on_commit(partial(faults.point, "run-queued"))
             transaction.on_commit(partial(tasks.train_model.delay, run.pk))
     except IntegrityError as exc:
         raise RunInProgress(

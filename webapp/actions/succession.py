@@ -25,7 +25,7 @@ class Applied:
     asked_again: int  # Decided ones that a label is missing from now, and that go back to annotators
 
 
-def apply(parsed: ParsedSchema, *, by: User | None) -> Applied:
+def apply(parsed: ParsedSchema, *, by: User | None, reason: str = "") -> Applied:
     """Register a version, translate the labels of all cases, and send those whose label went away back to people.
 
     All of it or nothing. Label Studio's project follows with the next delivery; a training that is under way ends as
@@ -45,8 +45,9 @@ def apply(parsed: ParsedSchema, *, by: User | None) -> Applied:
         version = schemas.register(parsed)
         again = [case for pk in sorted(touched) if (case := _translate(pk)) is not None]
         outbox.want_in(again)
-        facts = {"version": version.number, "translated": len(touched), "asked_again": len(again)}
-        audit.record(by, "schema applied", f"schema {parsed.name}", **facts)
+        facts: dict[str, object] = {"version": version.number, "translated": len(touched), "asked_again": len(again)}
+        facts |= {"reason": reason.strip()} if reason else {}
+        audit.record(by, succession.APPLIED, f"schema {parsed.name}", **facts)
         outbox.retry(found.schema)
     return Applied(version, len(touched), len(again))
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 
 from ml.schema import Head, Kind
 from ml.schema import Schema as ParsedSchema
 from ml.succession import Change, LabelChange, Succession, compare
 from webapp.errors import NotApplicable
-from webapp.models import Case, Label, Schema
+from webapp.models import AuditEvent, Case, Label, Run, Schema, SchemaVersion
 from webapp.models.cases import GONE_STATES
+from webapp.models.learning import OPEN_RUN_STATES
 from webapp.queries import schemas
+
+APPLIED = "schema applied"  # As the audit log calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,17 @@ class Preview:
     old: ParsedSchema
     succession: Succession
     lines: tuple[Touched, ...]
+    open_run: Run | None  # It ends as one of the version before
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A version of a schema, how many labels its heads have, and who put it in use and why, where somebody did."""
+
+    version: SchemaVersion
+    labels: int
+    by: User | None = None
+    why: str = ""
 
 
 def preview(parsed: ParsedSchema) -> Preview:
@@ -56,7 +71,23 @@ def preview(parsed: ParsedSchema) -> Preview:
     lines = [_line(f"head {key}: added", Label.objects.none()) for key in found.added_heads]
     lines += [_line(f"head {key}: removed", of_head(row, key)) for key in found.removed_heads]
     lines += [_line(_words(one), of_label(row, old.by_key.get(one.head), one.key)) for one in found.labels]
-    return Preview(row, old, found, tuple(lines))
+    return Preview(row, old, found, tuple(lines), row.runs.filter(state__in=OPEN_RUN_STATES).first())
+
+
+def history() -> list[tuple[Schema, list[Applied]]]:
+    """Return the versions of each schema, the newest first."""
+    return [(row, _applied(row)) for row in Schema.objects.order_by("-name")]
+
+
+def _applied(row: Schema) -> list[Applied]:
+    events = AuditEvent.objects.filter(action=APPLIED, subject=f"schema {row.name}").select_related("actor")
+    said = {event.facts.get("version"): event for event in events}
+    found = []
+    for version in row.versions.order_by("-number"):
+        labels, event = sum(len(head.labels) for head in version.parsed.heads), said.get(version.number)
+        by, why = (event.actor, event.facts.get("reason", "")) if event else (None, "")
+        found.append(Applied(version, labels, by, why))
+    return found
 
 
 def of_head(schema: Schema, key: str) -> QuerySet[Label]:

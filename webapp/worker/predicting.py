@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ml.serving import Predictor, Reading
 from ml.sketches import sketch
 from ml.types import Prediction
-from webapp import tasks
+from webapp import faults, tasks
 from webapp.actions import predictions, sketches
 from webapp.models import Case, ModelVersion, Question, Schema
 from webapp.queries import pending, schemas
@@ -37,7 +37,9 @@ def predict_cases(schema_id: int) -> None:
         cases = predictions.claim(row, BATCH, most_characters=BATCH_CHARACTERS)
         if not cases:
             break
+        faults.point("cases-claimed")
         _predict(version, model, cases)
+        faults.point("predictions-stored")
     else:
         tasks.predict_cases.delay(schema_id)
         return

@@ -22,6 +22,7 @@ from ml.policy import Side
 from ml.progress import OnProgress, Progress, ignore
 from ml.serving import Predictor
 from ml.types import Example, Prediction
+from webapp import faults
 from webapp.actions import receipts, registrations, runs, snapshots, versions
 from webapp.errors import NotRegistrable
 from webapp.models import CaseText, ModelVersion, Profile, Run, Snapshot, SnapshotRow
@@ -106,10 +107,12 @@ def _train(run: Run) -> None:
         )
         manifest = export.save(trained, folder, data_hash=snapshot.digest, exports=exports, progress=tell)
         tracked.finish(manifest, folder)
+    faults.point("training-saved")
     model, old = Predictor(folder), schemas.champion(run.schema)
     measured = _measure(model, snapshot, test, tell)
     digest = registry.manifest_hash(folder)
     made = runs.succeed(run, folder=name, manifest=manifest, manifest_hash=digest, measured=measured)
+    faults.point("training-stored")
     receipts.try_to_write(made, now=model.predict, before=model_of(old).predict if old else None)
     shutil.rmtree(points, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""manage.py schema apply FILE [--yes]"""
+"""manage.py schema apply FILE [--yes] [--reason WORDS]"""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("act", choices=["apply"])
         parser.add_argument("file", type=Path, help="the schema as a TOML file, with a higher version number")
         parser.add_argument("--yes", action="store_true", help="apply it; without, nothing is changed")
+        parser.add_argument("--reason", default="", help="why, for the audit log")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Preview, or apply."""
@@ -38,7 +39,7 @@ class Command(BaseCommand):
             if not options["yes"]:
                 self.stdout.write("Nothing is changed yet; --yes applies it.")
                 return
-            done = succession.apply(parsed, by=None)
+            done = succession.apply(parsed, by=None, reason=options["reason"])
         except (CaseloopError, SchemaError) as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(
