@@ -127,6 +127,14 @@ def test_a_challenger_that_is_surely_better_and_loses_nothing_passes() -> None:
     assert [(one.subject, one.n) for one in report.dangers] == [("danger (Topic)", 50), ("1 Now (Priority)", 40)]
 
 
+def test_a_champion_that_is_equally_unsure_of_all_does_not_keep_out_who_tells_more() -> None:
+    """Right in 70% of all cases and 70% sure of each: calibrated to perfection, and no help. Found by `make cycles`."""
+    report = compare(says(blocks(0), sure=0.7))
+    assert (report.verdict, kinds(report)) == (Verdict.BETTER, [Finding.BETTER])
+    (topic,) = [one for one in report.calibration if one.subject == "Topic"]
+    assert (topic.champion, topic.challenger) == (pytest.approx(0.0), pytest.approx(0.2))
+
+
 def test_the_interval_of_a_difference_is_that_of_pairs() -> None:
     """Of 200 pairs 40 are gained and none lost: the standard error is that of their difference, not of two samples."""
     topic = compare(BETTER).heads[0]
