@@ -32,7 +32,7 @@ CHECKS = lint layout types imports migrations test
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench figures learning load traffic cycles format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures learning load traffic cycles chaos format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ learning: development ## Do the studies of public data in DATA=FOLDER, and write
 # ARGS="--seeds 1" does one seed, ARGS="--profile full --cycles 1 --seeds 1" one full cycle; what is done is kept in var/cycles
 cycles: development ## Turn the cycle five times on real cases of DATA=FOLDER, chosen by default and at random
 	@$(CASES) && $(VENV)/bin/python -m tests.proof.cycles --data "$$folder"/helpline_*.jsonl $(ARGS)
+
+# ARGS="--kills 2" kills less; ARGS="--points tasks-pushed" lets a process die there alone
+chaos: development ## Kill processes of a Caseloop while it works, and count what is stuck, lost or double; an hour
+	@$(VENV)/bin/python -m tests.proof.chaos $(ARGS)
 
 format: development ## Format the code and sort its imports
 	@$(VENV)/bin/ruff check --fix-only .
