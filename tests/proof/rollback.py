@@ -52,8 +52,10 @@ def measure(stack: Stack, numbers: Sequence[int], *, by: str) -> dict[str, Any]:
     rolled_back = time.monotonic() - float(moment[0]["ago"])
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60) as http:
         sent = time.monotonic()
-        made = http.post("/api/v1/cases", json={"schema": "helpline", "cases": [{"id": "rollback", "text": TEXT}]})
-        made.raise_for_status()
+        made = http.post(
+            "/api/v1/cases", json={"schema": "helpline", "cases": [{"external_id": "rollback", "text": TEXT}]}
+        )
+        assert [one["status"] for one in made.json()["results"]] == ["created"]
         while not (said := _said(stack)):
             assert time.monotonic() < sent + PATIENCE_SECONDS, "expected an answer of the worker"
             time.sleep(0.5)
