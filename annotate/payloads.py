@@ -283,9 +283,12 @@ def _marks(control: Control, region: Json, text: str) -> list[_Mark]:
 def _key_of(control: Control, code: object) -> str | None:
     if code == config.NONE and (control.says_none or control.head.kind == Kind.CHOICES):
         return None
-    if not isinstance(code, str) or code not in control.codes:
+    # A screen may still show the version before, in whose place another label has come
+    replaced = {config.code_of(old): label.key for label in control.head.labels for old in label.replaces}
+    known = {**replaced, **control.codes}
+    if not isinstance(code, str) or code not in known:
         raise _Fault("has a label that is not in the schema")
-    return control.codes[code]
+    return known[code]
 
 
 def _assemble(schema: Schema, found: Mapping[str, list[_Mark]], faults: dict[str, list[str]]) -> Labels:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import cast
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Max, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
@@ -52,11 +52,17 @@ def deliver() -> None:
     if not settings.LABEL_STUDIO_URL:
         return
     due = Outbox.objects.filter(sent_at=None, due_at__lte=timezone.now())
-    is_due = Q(pk__in=due.values("case__schema")) | Q(label_studio_project__sending_failure__gt="")
+    is_due = Q(pk__in=due.values("case__schema")) | Q(label_studio_project__in=waiting_projects())
     for schema in Schema.objects.filter(is_due):
         with only_one(f"label studio {schema.pk}") as is_mine:
             if is_mine:
                 _deliver(schema, list(_rows(due.filter(case__schema=schema))))
+
+
+def waiting_projects() -> QuerySet[LabelStudioProject]:
+    """Return the projects that are to be told something though no case waits for it: what failed, or a new schema."""
+    rows = LabelStudioProject.objects.alias(newest=Max("schema__versions__number"))
+    return rows.filter(Q(sending_failure__gt="") | Q(schema_version__number__lt=F("newest")))
 
 
 def poll_all() -> None:

@@ -10,14 +10,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from webapp import tasks
-from webapp.actions import deliveries, export_files, feedback, questions, searches, uploads
+from webapp.actions import deliveries, export_files, feedback, label_studio, questions, searches, uploads
 from webapp.models import (
     Checkup,
     Export,
     ExportState,
     Import,
     ImportState,
-    LabelStudioProject,
     ModelVersion,
     Outbox,
     Run,
@@ -50,7 +49,7 @@ def sweep() -> None:
     for export_id in left.values_list("pk", flat=True):
         tasks.write_export.delay(export_id)
     is_due = Outbox.objects.filter(sent_at=None, due_at__lt=timezone.now()).exists()
-    if is_due or LabelStudioProject.objects.exclude(sending_failure="").exists():
+    if is_due or label_studio.waiting_projects().exists():
         tasks.deliver_outbox.delay()
     for checkup_id in Checkup.objects.filter(finished_at=None, created_at__lt=before).values_list("pk", flat=True):
         tasks.examine_label_studio.delay(checkup_id)
