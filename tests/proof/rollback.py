@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,7 @@ def measure(stack: Stack, numbers: Sequence[int], *, by: str) -> dict[str, Any]:
     return {
         "asked": len(asking.answers) + len(asking.failures),
         "failed": len(asking.failures),
+        "failures": dict(Counter(asking.failures)),
         "seconds_to_last_old_answer": round(max(0.0, max(old) - rolled_back), 2),
         "worker_seconds": round(worker_seconds, 2),
     }
@@ -81,6 +83,8 @@ def _ask(url: str, headers: dict[str, str], asking: Asking) -> None:
             try:
                 answer = http.post("/api/v1/predict", json={"schema": "helpline", "texts": [TEXT]})
                 answer.raise_for_status()
+            except httpx.HTTPStatusError as exc:
+                asking.failures.append(f"status {exc.response.status_code}")
             except httpx.HTTPError as exc:
                 asking.failures.append(type(exc).__name__)
             else:
