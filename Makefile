@@ -32,7 +32,7 @@ CHECKS = lint layout types imports migrations test
 SETTINGS = DJANGO_SETTINGS_MODULE=tests.settings
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench figures learning load traffic cycles chaos format audit clean app development browser $(CHECKS)
+.PHONY: help run test check bench figures learning load traffic cycles chaos soak format audit clean app development browser $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ load: development ## Let 20 reviewers work on 1,000 and on 100,000 cases, and pr
 # ARGS="posted --scale 0.01" does one part, a hundredth of its size
 traffic: development ## Measure what other programs may ask: calls, posts, a conversation, imports and exports
 	@$(VENV)/bin/python -m tests.load.traffic $(ARGS)
+
+# ARGS="--minutes 3 --cases 200" is quick; --only speed leaves the faults out
+soak: development browser ## Let annotators work in Label Studio while parts of Caseloop fail, and count what is stored
+	@$(VENV)/bin/python -m tests.proof.soak $(ARGS)
 
 # STUDIES="banking nlupp" does some; what is done is kept in var/learning
 learning: development ## Do the studies of public data in DATA=FOLDER, and write docs/learning.md

@@ -142,7 +142,7 @@ def test_the_switch_hides_names_with_the_keyboard(look, differing) -> None:
 @pytest.fixture
 def busy(helpline: Schema, import_rows: Callable[..., Any], differing: Case) -> Schema:
     """A month of a small helpline, with five versions and four people."""
-    draw = random.Random(0)  # noqa: S311 - nothing secret
+    draw = random.Random(0)
     import_rows(helpline, *({"id": f"call-{number}", "text": f"Caller: {number}"} for number in range(120)))
     cases = list(Case.objects.filter(external_id__startswith="call-"))
     snapshot = snapshots.take(helpline.versions.get())
