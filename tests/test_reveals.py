@@ -12,10 +12,10 @@ from django.test import Client
 from django.utils import timezone
 
 from ml.types import HeadPrediction
-from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
-from webapp.actions import submissions
-from webapp.models import Annotation, Case, Cover, Draft, Reveal, RevealReason, Schema
-from webapp.queries import casepage
+from tests.conftest import case_named, change_policy, helpline_prediction, ids, predict, submission, trained_version
+from webapp.actions import escalations, reviews, submissions, tokens
+from webapp.models import Annotation, Case, Cover, Draft, Reveal, RevealReason, Schema, Scope, Token
+from webapp.queries import answers, casepage
 from webapp.roles import Role
 
 TEXT = "Agent: Hello?\nCaller: I am Amina Otieno. My baby is hungry; amina otieno."
@@ -150,6 +150,65 @@ def test_notes_of_the_history_hide_the_same_names(case, desk, helpline) -> None:
     page = shown(desk, case)
     assert "Ask Person A again" in page
     assert "AMINA" not in page
+
+
+def test_alerts_and_what_is_sent_back_hide_the_same_names(case, desk, signed_in, person) -> None:
+    juma = person(Role.SUPERVISOR, "juma")
+    escalations.escalate(case, juma, note="Call AMINA OTIENO")
+    page = desk.get("/alerts/").content.decode()
+    assert ("Call Person A" in page, "AMINA" in page) == (True, False)
+    Reveal.objects.create(
+        case=case,
+        person=User.objects.get(username="halima"),
+        reason="danger",
+        until=timezone.now() + timedelta(hours=1),
+    )
+    assert "Call AMINA OTIENO" in desk.get("/alerts/").content.decode()
+    reviews.send_back(case, juma, revision=case_named("1").revision, note="Is amina otieno a child?")
+    page = signed_in(Role.ANNOTATOR, "wanjiru").get("/label/").content.decode()
+    assert ("Is Person A a child?" in page, "amina" in page) == (True, False)
+
+
+def test_answers_side_by_side_hide_the_same_names(case, desk, helpline) -> None:
+    part = {**AMINA, "end": 32}
+    for number, (name, span) in enumerate((("Wanjiru", AMINA), ("Otieno", part)), start=1):
+        answers = {"main_category": "VANE", "entities": [span, BABY]}
+        submissions.record(case, submission(helpline, name, answers, id=number))
+    page = shown(desk, case)
+    assert 'class="sides"' in page
+    assert "amina" not in page.lower()
+    assert "27:35:NAME" in page, "both answers are taken over where they stand in what is shown"
+    assert "27:39:NAME" not in page
+
+
+def found(client: Client, words: str) -> list[str]:
+    address = client.post("/queue/search/", {"words": words, "list": "state=any"}).url
+    page = client.get(address)
+    assert "Cases whose names are hidden from you are not searched." in page.content.decode()
+    return ids(page.context["page"])
+
+
+def test_a_search_tells_nothing_of_cases_whose_names_are_hidden(case, desk, import_rows, signed_in) -> None:
+    other = Schema.objects.get(name="customer")
+    import_rows(other, {"id": "2", "text": "Amina is hungry"})
+    assert found(desk, "amina") == found(desk, "hungry") == ["2"]
+    assert found(desk, "hungry -amina") == []
+    Reveal.objects.create(
+        case=case,
+        person=User.objects.get(username="halima"),
+        reason="danger",
+        until=timezone.now() + timedelta(hours=1),
+    )
+    assert sorted(found(desk, "amina")) == ["1", "2"]
+    assert found(signed_in(Role.ADMIN, "ada"), "amina") == ["2"]
+
+
+def test_a_token_finds_what_its_person_may_and_that_of_a_service_all(case, person) -> None:
+    owner = person(Role.SUPERVISOR)
+    for name, user in ((case.source, None), ("mine", owner)):
+        tokens.issue(name, [Scope.READ], days=1, by=None, user=user)
+    service, mine = Token.objects.order_by("pk")
+    assert [len(answers.find(token, words="amina", most=9)[0]) for token in (service, mine)] == [1, 0]
 
 
 def test_annotators_see_surrogates_too_and_cannot_reveal(case, desk, helpline, signed_in) -> None:

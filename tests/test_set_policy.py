@@ -85,7 +85,7 @@ def test_a_file_or_schema_that_is_not_there_is_refused(helpline, tmp_path) -> No
         run("set_policy", "helpline", tmp_path / "none.json")
 
 
-def test_who_hides_names_is_told_how_many_the_version_in_use_misses(helpline, tmp_path) -> None:
+def test_who_hides_names_is_told_how_many_the_version_in_use_misses(helpline, tmp_path, signed_in) -> None:
     share = {"n": 200, "missed": 20, "share": 0.1, "interval": [0.066, 0.149]}
     version = ModelVersion.objects.create(
         schema=helpline,
@@ -98,6 +98,9 @@ def test_who_hides_names_is_told_how_many_the_version_in_use_misses(helpline, tm
     (tmp_path / "policy.json").write_text('{"hidden_labels": ["NAME"]}')
     out, _ = run("set_policy", "helpline", tmp_path / "policy.json")
     assert out[1] == "What version 1 misses stays readable: Name 0.100 (0.07 to 0.15, n 200)."
+    page = signed_in(Role.SUPERVISOR).get("/policy/helpline/").content.decode()
+    assert "What version 1 misses of what people marked" in page
+    assert '<li>Name: <b>0.100</b> <span class="quiet">(0.07 to 0.15, n 200)' in page
 
 
 def test_the_page_of_a_version_shows_what_surrogates_leave_readable(helpline, signed_in) -> None:

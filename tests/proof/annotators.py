@@ -141,7 +141,7 @@ class ApiAnnotator(Annotator):
 
 
 class BrowserAnnotator(Annotator):
-    """Somebody who takes their next case from our page and submits what is filled in."""
+    """Somebody who comes from our page, and submits what is filled in of what is served, one after the other."""
 
     def work(self) -> None:
         """Open case after case in Chromium."""
@@ -160,27 +160,30 @@ class BrowserAnnotator(Annotator):
                 except BrowserError as exc:  # Label Studio is down, or went while the page was loading
                     self.met[type(exc).__name__] += 1
                     self.over.wait(2)
+                    page.goto("about:blank")  # And in again by our page
             chromium.close()
 
     def _answer(self, page: Page) -> None:
-        page.goto(self.stack.url + OPEN)
-        if "/projects/" not in page.url:
-            self.met["nothing waits"] += 1
-            self.over.wait(2)
-            return
-        submit, update = (page.locator(f'[data-testid="bottombar-{name}-button"]') for name in ("submit", "update"))
-        submit.or_(update).wait_for(timeout=20_000)
-        if update.is_visible():  # Somebody who never came through our page has answered it, and no poll has seen it yet
-            self.met["answered meanwhile"] += 1
-            self.over.wait(2)
-            return
+        if "labeling=1" not in page.url:
+            page.goto(self.stack.url + OPEN)
+            if "/projects/" not in page.url:
+                self.met["nothing waits"] += 1
+                self.over.wait(2)
+                return
+            # As "Label All Tasks" does: what is served then, nobody else is served
+            page.goto(page.url.partition("?")[0] + "?labeling=1")
+        submit = page.locator('[data-testid="bottombar-submit-button"]')
+        submit.wait_for(timeout=20_000)
+        self.think()
+        page.keyboard.press("Escape")  # The guidelines lie over the first task
         self._fill_in(page)
         with page.expect_response(
             lambda found: "/annotations" in found.url and found.request.method == "POST", timeout=10_000
         ) as answered:
-            submit.click()
+            submit.click(timeout=5_000)
         if answered.value.status != httpx.codes.CREATED:
             self.met[f"refused {answered.value.status}"] += 1
+            page.goto("about:blank")
             return
         self.made[str(answered.value.json()["id"])] = False  # Label Studio's page sends no mark
         self.met["answers"] += 1
@@ -188,4 +191,4 @@ class BrowserAnnotator(Annotator):
     def _fill_in(self, page: Page) -> None:
         """Give an answer where one is required and none is filled in."""
         interventions = page.locator(".cl-questions").get_by_text(re.compile("^(Counselling|Referral|Signposting)"))
-        interventions.first.click()
+        interventions.first.click(timeout=5_000)

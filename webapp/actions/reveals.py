@@ -25,6 +25,12 @@ def cover_for(case: Case, person: User) -> Cover | None:
     return covers.current(case)
 
 
+def note_for(case: Case, person: User, note: str) -> str:
+    """Return what somebody wrote about a case as a person may read it: without the names that are hidden from them."""
+    cover = cover_for(case, person) if note else None
+    return cover.hide(note, case.stored_text.text) if cover else note
+
+
 def until(case: Case, person: User) -> datetime | None:
     """Return until when a person sees the names of a case; None if they do not."""
     found = case.reveals.filter(person=person, until__gt=timezone.now()).order_by("-until").first()

@@ -202,3 +202,7 @@ class Cover(models.Model):
     def parsed(self) -> surrogates.Cover:
         """The cover as the functions of `ml.surrogates` have it."""
         return surrogates.Cover.from_json(self.pieces)
+
+    def hide(self, note: str, text: str) -> str:
+        """Return what somebody wrote about the case, whose text is given, with the same strings covered."""
+        return surrogates.hide(note, self.parsed.given(text), region=self.rules["region"])

@@ -85,8 +85,7 @@ def find(
     }
     found = found.filter(**{name: value for name, value in given.items() if value is not None})
     if words is not None:
-        query = search.query(words)
-        found = found.filter(words__vector=query) if query else found.none()
+        found = search.within(found, words, token.user)
     rows = list(found.order_by("pk")[: most + 1])
     return rows[:most], rows[most - 1].pk if len(rows) > most else None
 

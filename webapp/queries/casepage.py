@@ -193,8 +193,7 @@ def page(
 def _without_names(lines: tuple[Line, ...], cover: Cover | None, text: str) -> tuple[Line, ...]:
     if cover is None:
         return lines
-    given, region = cover.parsed.given(text), cover.rules["region"]
-    return tuple(replace(line, note=surrogates.hide(line.note, given, region=region)) for line in lines)
+    return tuple(replace(line, note=cover.hide(line.note, text)) for line in lines)
 
 
 def _moved(looks: Mapping[str, Any], over: surrogates.Cover) -> dict[str, list[tuple[int, int, float]]]:

@@ -126,5 +126,4 @@ def _labelled(head: str, label: str, *, state: str) -> Q:
 
 def _searched(found: QuerySet[Case], asked: int, user: AbstractBaseUser | AnonymousUser) -> QuerySet[Case]:
     text = search.words(asked, user)
-    query = search.query(text) if text else None
-    return found.filter(words__vector=query) if query else found.none()
+    return search.within(found, text, user) if text else found.none()

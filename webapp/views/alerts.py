@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from webapp.actions import escalations
+from webapp.actions import escalations, reveals
 from webapp.errors import CaseloopError
 from webapp.forms import storable
 from webapp.models import Escalation
@@ -21,13 +21,13 @@ from webapp.views.cases import keep_draft
 @allow(*STAFF)
 def alerts_page(request: HttpRequest) -> HttpResponse:
     """List the open escalations, and how long others waited."""
-    handled = alerts.handled()
+    found, handled = alerts.open_ones(), alerts.handled()
     typical = alerts.typical(handled)
     context = {
-        "open": alerts.open_ones(),
+        "open": [(one, reveals.note_for(one.case, person_of(request), one.note)) for one in found],
         "handled": [(one.escalation, wording.duration(one.seconds)) for one in handled],
         "typical": "" if typical is None else wording.duration(typical),
-        "title": _("Alerts (%(count)d)") % {"count": len(alerts.open_ones())},
+        "title": _("Alerts (%(count)d)") % {"count": len(found)},
     }
     return render(request, "alerts.html", context)
 

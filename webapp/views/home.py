@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
 from webapp.actions import labelling as next_cases
-from webapp.actions import people
+from webapp.actions import people, reveals
 from webapp.forms import LONGEST_NUMBER
 from webapp.models import LabelStudioProject
 from webapp.queries import asks, labelling, loop, today
@@ -56,7 +56,7 @@ def label(request: HttpRequest) -> HttpResponse:
     """Show an annotator what waits in Label Studio, and what they did."""
     context = {
         "work": labelling.work(person_of(request)),
-        "asked": asks.of(request.user),
+        "asked": [(ask, reveals.note_for(ask.case, person_of(request), ask.note)) for ask in asks.of(request.user)],
         "loop": loop.status(),
         "is_embedded": settings.LABEL_STUDIO_IS_EMBEDDED,
         "title": "Label",

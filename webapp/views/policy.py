@@ -13,7 +13,8 @@ from webapp.errors import CaseloopError
 from webapp.forms import RestoreForm
 from webapp.models import Policy, Schema
 from webapp.policyform import PolicyForm
-from webapp.queries import policies, trying
+from webapp.queries import learning, policies, trying
+from webapp.queries import schemas as in_force
 from webapp.roles import STAFF, Role, allow, person_of, roles_of
 
 
@@ -81,6 +82,7 @@ def restore_policy(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _page(request: HttpRequest, row: Schema, form: PolicyForm, tried: trying.Tried | None = None) -> HttpResponse:
+    version = in_force.answering_version(row)
     context = {
         "schema": row,
         "schemas": Schema.objects.order_by("-name"),
@@ -90,6 +92,8 @@ def _page(request: HttpRequest, row: Schema, form: PolicyForm, tried: trying.Tri
         "history": policies.history(row),
         "shown": policies.SHOWN,
         "is_admin": Role.ADMIN in roles_of(request.user),
+        "version": version,
+        "leaks": learning.leaks(version),
         "lease_minutes": settings.LEASE_MINUTES,
         "title": f"Policy: {row.title}",
     }

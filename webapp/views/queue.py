@@ -37,6 +37,7 @@ def queue_page(request: HttpRequest) -> HttpResponse:
         "removals": form.removals(given),
         "views": kept.of(person_of(request), shown=given),
         "words": search.words(given.search, request.user),
+        "left_out": given.search is not None and search.leaves_out(),
         "elsewhere": [] if page.rows else queue.elsewhere(given, request.user),
         "title": _("Queue (%(count)s)") % {"count": page.total},
     }
