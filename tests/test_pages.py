@@ -20,6 +20,7 @@ from webapp.models import (
     Promotion,
     Run,
     SavedView,
+    Schema,
     Subscription,
 )
 from webapp.roles import EVERYONE, STAFF, Role
@@ -180,16 +181,8 @@ POSTED = {
 }
 
 
-def test_every_address_is_listed_with_its_roles() -> None:
-    assert {pattern.name for pattern in PAGES} == set(REACH)
-    # tests/test_api_access.py walks these
-    assert {found.namespace for found in urlpatterns if isinstance(found, URLResolver)} == {"api-v1", "dropins"}
-
-
-@pytest.mark.parametrize("role", [None, A, S, M], ids=["nobody", "annotator", "supervisor", "admin"])
-def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, signed_in) -> None:
-    import_rows(helpline, {"id": "1", "text": "A caller asks for help."})
-    case = Case.objects.get()
+def furnish(helpline: Schema, case: Case) -> dict[str, int]:
+    """Make one thing of each kind that has a page, and return the number of each by the name of its address."""
     version = ModelVersion.objects.create(
         schema=helpline, schema_version=helpline.versions.get(), kind="trained", number=1
     )
@@ -222,6 +215,19 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
     numbers |= {"remove-webhook": gone.pk, "replay-webhook": told.pk}
     file = Export.objects.create(schema=helpline, format="csv")
     numbers |= {"export-page": file.pk, "export-file": file.pk}
+    return numbers
+
+
+def test_every_address_is_listed_with_its_roles() -> None:
+    assert {pattern.name for pattern in PAGES} == set(REACH)
+    # tests/test_api_access.py walks these
+    assert {found.namespace for found in urlpatterns if isinstance(found, URLResolver)} == {"api-v1", "dropins"}
+
+
+@pytest.mark.parametrize("role", [None, A, S, M], ids=["nobody", "annotator", "supervisor", "admin"])
+def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, signed_in) -> None:
+    import_rows(helpline, {"id": "1", "text": "A caller asks for help."})
+    numbers = furnish(helpline, Case.objects.get())
     client = signed_in(role) if role else Client()
     if role:
         mine = User.objects.get(username=role)
@@ -230,7 +236,7 @@ def test_each_role_reaches_its_pages_and_no_others(role, helpline, import_rows, 
         ).pk
         numbers["remove-view"] = SavedView.objects.create(owner=User.objects.get(username=role), name="mine").pk
     for pattern in sorted(PAGES, key=lambda pattern: pattern.name == "sign-out"):  # Last: it ends the session
-        path = _address(pattern, numbers.get(str(pattern.name), Import.objects.get().pk))
+        path = address(pattern, numbers.get(str(pattern.name), Import.objects.get().pk))
         answer = client.post(path) if pattern.name in POSTED else client.get(path)
         roles = REACH[str(pattern.name)]
         if roles is OPEN:
@@ -283,7 +289,8 @@ def test_pages_forbid_inline_scripts_and_other_sites(signed_in) -> None:
     assert "unsafe" not in policy
 
 
-def _address(pattern: URLPattern, number: int) -> str:
+def address(pattern: URLPattern, number: int) -> str:
+    """Return where a page with this number is."""
     values = {"<int:pk>": str(number), "<slug:schema>": "helpline", "<slug:name>": "queue"}
     values |= {"<str:uidb64>": "MQ", "<str:token>": "set-password"}
     path = "/" + str(pattern.pattern)

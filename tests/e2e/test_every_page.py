@@ -1,0 +1,85 @@
+"""Every page, with every role, as axe-core sees it: nothing that keeps somebody from using it, in light and in dark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Browser
+
+from tests.conftest import helpline_prediction, predict, trained_version
+from tests.e2e.conftest import write_calls
+from tests.test_pages import PAGES, POSTED, REACH, address, furnish
+from webapp.actions import escalations
+from webapp.models import Case, Import, Schema
+from webapp.roles import Role
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+SERIOUS = ("serious", "critical")
+NO_PAGES = {"chart", "export-file", "alive", "ready", "metrics", "set-password", "open-label-studio", "alert-bar"}
+MOST_URGENT, FAR_FROM_SURE = {"sure": 0.55, "urgent": 0.4}, {"sure": 0.4}
+
+
+@pytest.fixture
+def numbers(helpline: Schema, import_rows: Callable[..., Any], tmp_path: Path, person: Any) -> dict[str, int]:
+    """Some calls of the demo in every state that a page shows, and one thing of each kind that has a page."""
+    rows = [json.loads(line) for line in write_calls(tmp_path, 8, 8).read_text().splitlines()]
+    import_rows(helpline, *rows)
+    version = trained_version(helpline, 2)
+    for row, sure in zip(rows, [MOST_URGENT, FAR_FROM_SURE, {}, MOST_URGENT] * 4, strict=True):
+        predict(version, row["id"], helpline_prediction(**sure))
+    case = Case.objects.filter(state="review").first()
+    assert case is not None
+    escalations.escalate(case, person(Role.SUPERVISOR, "halima"), note="she whispered")
+    return furnish(helpline, case)
+
+
+@pytest.fixture
+def pages(live_server: Any, signed_in: Callable[..., Client], browser: Browser) -> Iterator[Callable[..., Any]]:
+    """Open a page for a role; a message in the console fails the test."""
+    contexts = []
+
+    def opened(role: Role, scheme: str) -> Any:
+        client = signed_in(role, f"{role}-{scheme}")
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        contexts.append(context)
+        return context.new_page()
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("role", list(Role))
+def test_no_page_keeps_anybody_from_using_it(role, scheme, numbers, pages, live_server) -> None:
+    page = pages(role, scheme)
+    found, walked = [], []
+    for pattern in PAGES:
+        name = str(pattern.name)
+        roles = REACH[name]
+        if name in POSTED | NO_PAGES or name.startswith("backend") or roles is None or role not in roles:
+            continue
+        path = address(pattern, numbers.get(name, Import.objects.latest("pk").pk))
+        answer = page.goto(f"{live_server.url}{path}", wait_until="networkidle")
+        assert answer is not None
+        if answer.status == 404 and name == "case":
+            continue  # Not this annotator's
+        assert answer.status == 200, path
+        walked.append(name)
+        for one in Axe().run(page).response["violations"]:
+            if one["impact"] in SERIOUS:
+                found += [f"{path} {one['id']}: {node['html'][:160]}" for node in one["nodes"]]
+    assert found == []
+    assert len(walked) >= {Role.ANNOTATOR: 6, Role.SUPERVISOR: 15, Role.ADMIN: 25}[role]
