@@ -303,7 +303,7 @@ def test_a_file_is_asked_for_watched_and_downloaded(helpline, import_rows, brows
     assert "A worker begins soon…" in browser.get(f"/exports/{row.pk}/").content.decode()
     Export.objects.update(state=ExportState.RUNNING, done=7, total=9)
     middle = browser.get(f"/exports/{row.pk}/", headers={"HX-Request": "true"}).content.decode()
-    assert middle.startswith('<div id="progress" hx-get=')
+    assert middle.lstrip().startswith('<div id="progress" hx-get=')
     assert "Writing… 7 of 9 cases" in middle
     assert browser.get(f"/exports/{row.pk}/file/").status_code == 302
     export_files.write(row.pk)

@@ -17,7 +17,7 @@ from django.db import connection, models, transaction
 django.setup()
 
 from webapp.actions import people  # noqa: E402 - Django comes first
-from webapp.models import Case, CaseText, Flag, HeadScore, Prediction  # noqa: E402
+from webapp.models import Case, CaseState, CaseText, Flag, HeadScore, Prediction  # noqa: E402
 from webapp.roles import Role  # noqa: E402
 
 SPREAD = 4.0  # By which copies of a case differ in rank, so that the order of the queue is not that of the originals
@@ -37,16 +37,20 @@ def main() -> None:
 
 
 def copy_cases(cursor: Any, wanted: int) -> None:
-    """Copy the cases that are predicted, with all that is said of them by models, until there are at least so many."""
-    originals = Case.objects.exclude(current_prediction=None).count()
+    """Copy the cases in review, with all that models said of them, until at least so many wait there.
+
+    Where most were decided already, reviewers who do not think would soon have nothing to do.
+    """
+    originals = Case.objects.filter(state=CaseState.REVIEW).exclude(current_prediction=None).count()
     if not originals:
-        raise SystemExit("expected cases that are predicted, found none")
-    copies = max(0, -(-(wanted - Case.objects.count()) // originals))
+        raise SystemExit("expected cases that are predicted and in review, found none")
+    copies = max(0, -(-(wanted - originals) // originals))
     cursor.execute(
         """create temporary table copied on commit drop as
            select id as original, number, nextval(pg_get_serial_sequence('webapp_case', 'id')) as copy
-           from webapp_case, generate_series(1, %s) as number where current_prediction_id is not null""",
-        [copies],
+           from webapp_case, generate_series(1, %s) as number
+           where current_prediction_id is not null and state = %s""",
+        [copies, CaseState.REVIEW],
     )
     changes = {
         "id": "copy",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from typing import Any, ClassVar
 
 import gevent
@@ -15,6 +16,7 @@ from locust import HttpUser, between, constant, task
 from locust.env import Environment
 from lxml import html
 
+SIGNING_IN_SECONDS = 120
 SHOWN = ("next case", "case page", "queue page", "decide")
 
 
@@ -25,6 +27,7 @@ class Reviewer(HttpUser):
     people: ClassVar[list[dict[str, str]]] = []
     held: ClassVar[dict[str, str]] = {}  # Who has which case open, as far as this process knows
     double_leases: ClassVar[list[str]] = []
+    signed_in: ClassVar[list[str]] = []
 
     def on_start(self) -> None:
         """Sign in."""
@@ -33,6 +36,7 @@ class Reviewer(HttpUser):
         page = html.fromstring(self.client.get("/sign-in/", name="sign in").content)
         form = dict(page.forms[0].form_values()) | person
         self.client.post("/sign-in/", form, name="sign in", headers={"Referer": f"{self.host}/sign-in/"})
+        self.signed_in.append(self.name)
 
     @task(4)
     def decide_the_next_case(self) -> None:
@@ -80,11 +84,13 @@ class Tireless(Reviewer):
 
 def run(host: str, kind: type[Reviewer], people: list[dict[str, str]], seconds: float) -> dict[str, Any]:
     """Let them work for so long, and return what `make load` prints of it."""
-    kind.host, kind.people, Reviewer.double_leases = host, [*people], []
+    kind.host, kind.people, Reviewer.double_leases, Reviewer.signed_in = host, [*people], [], []
     environment = Environment(user_classes=[kind])
     runner = environment.create_local_runner()
     runner.start(len(people), spawn_rate=len(people))
-    gevent.sleep(10)  # Signing in hashes passwords, which is slow on purpose and no part of the work
+    begun = time.monotonic()  # Signing in hashes passwords, which is slow on purpose and no part of the work
+    while len(Reviewer.signed_in) < len(people) and time.monotonic() - begun < SIGNING_IN_SECONDS:
+        gevent.sleep(0.1)
     environment.stats.reset_all()
     gevent.sleep(seconds)
     runner.quit()
