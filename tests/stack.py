@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from tests.engines import label_studio_template
+from tests.engines import free_port, label_studio_template
 from webapp.engines import environment
 from webapp.engines.folders import REPOSITORY, Folders
 
@@ -92,6 +92,8 @@ def running(name: str, *, with_demo: bool = False, **settings: str) -> Iterator[
     variables = {name: value for name, value in os.environ.items() if name not in OWN_ENGINES}
     variables |= {"CASELOOP_VAR": str(folders.var), "DJANGO_SETTINGS_MODULE": "webapp.settings"} | settings
     folders.create()
+    # Of two that start at once, both would find the usual ones free
+    folders.ports.write_text(json.dumps({"web": free_port(), "label_studio": free_port()}))
     if "LABEL_STUDIO_URL" not in settings:
         shutil.copytree(label_studio_template(), folders.label_studio, dirs_exist_ok=True)
     command = [sys.executable, "-m", "webapp.engines", "run", *([] if with_demo else ["--without-demo"])]
