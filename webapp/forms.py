@@ -28,6 +28,7 @@ from webapp.queries.filters import ANY, Filters
 from webapp.queries.queue import LISTED
 from webapp.queries.schedules import DAYS, MOST_CASES
 from webapp.roles import Role
+from webapp.widgets import QuickSelect
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
 MARKS = {"yes": True, "no": False, "na": None}
@@ -204,14 +205,14 @@ class FilterForm(forms.Form):
     )
     APART = ("state", "schema", "search")  # Chosen elsewhere on the page, and kept when the form is sent
 
-    flag = forms.ChoiceField(label=gettext_lazy("Flag"))
-    head = forms.ChoiceField(label=gettext_lazy("In doubt"))
-    label = forms.ChoiceField(label=gettext_lazy("Label"))
+    flag = forms.ChoiceField(widget=QuickSelect, label=gettext_lazy("Flag"))
+    head = forms.ChoiceField(widget=QuickSelect, label=gettext_lazy("In doubt"))
+    label = forms.ChoiceField(widget=QuickSelect, label=gettext_lazy("Label"))
     least = forms.IntegerField(min_value=0, max_value=100, label=gettext_lazy("Confidence from (%)"))
     most = forms.IntegerField(min_value=0, max_value=100, label=gettext_lazy("Confidence to (%)"))
-    older = forms.TypedChoiceField(coerce=int, empty_value=None, label=gettext_lazy("Older than"))
-    source = forms.ChoiceField(label=gettext_lazy("Source"))
-    held = forms.ChoiceField(label=gettext_lazy("With"))
+    older = forms.TypedChoiceField(widget=QuickSelect, coerce=int, empty_value=None, label=gettext_lazy("Older than"))
+    source = forms.ChoiceField(widget=QuickSelect, label=gettext_lazy("Source"))
+    held = forms.ChoiceField(widget=QuickSelect, label=gettext_lazy("With"))
     state = forms.ChoiceField(choices=STATES, widget=forms.HiddenInput)
     schema = forms.ModelChoiceField(Schema.objects.order_by("-name"), to_field_name="name", widget=forms.HiddenInput)
     search = forms.IntegerField(min_value=1, max_value=2**63 - 1, widget=forms.HiddenInput)

@@ -62,7 +62,8 @@ def listed(cases: QuerySet[Case], *, after: str = "") -> QuerySet[Case]:
         rank, pk = position
         # The first condition tells the index where to begin
         cases = cases.filter(Q(rank__lt=rank) | Q(pk__gt=pk), rank__lte=rank)
-    return cases.select_related("schema", "current_prediction", "held_by").order_by("-rank", "id")
+    cases = cases.select_related("schema", "current_prediction", "held_by").order_by("-rank", "id")
+    return cases.defer("current_prediction__looks")  # Most of a row, and no list shows them
 
 
 def count(cases: QuerySet[Case]) -> Count:
