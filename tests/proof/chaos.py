@@ -56,7 +56,7 @@ def main() -> None:
         settings = {"FAULTS_DIR": str(faults), "WEBHOOK_NETWORKS": "127.0.0.0/8"}
         stack = opened.enter_context(stacks.running(name, **settings))
         faults.mkdir()
-        chaos = Chaos(stack, faults, random.Random(given.seed))  # noqa: S311 - moments, not secrets
+        chaos = Chaos(stack, faults, random.Random(given.seed))
         chaos.begin(told.address)
         found: dict[str, Any] = {"rollback": rollback.measure(stack, chaos.two_versions(), by=ADMIN)}
         chaos.kill_trainings(given.kills)
