@@ -118,8 +118,9 @@ class EvidenceHead(CaseHead):
         looks = (self.evidence / spread[:, None]).permute(2, 0, 1, 3)  # (W, K, 2, C)
         found = (phrases @ looks.flatten(1).to(phrases.dtype)).float() - centre @ looks.flatten(1)
         attention = (SHARPNESS * found).masked_fill(~is_real[:, :, None], -torch.inf).softmax(dim=1)
-        best = (attention * found).sum(dim=1).unflatten(1, looks.shape[1:]).transpose(0, 1)  # (K, B, 2, C)
-        looked = attention.unflatten(2, looks.shape[1:]).mean(dim=(3, 4)).permute(2, 0, 1)
+        copies, twice, n_outputs = looks.shape[1:]
+        best = (attention * found).sum(dim=1).view(-1, copies, twice, n_outputs).transpose(0, 1)  # (K, B, 2, C)
+        looked = attention.view(*attention.shape[:2], copies, -1).mean(dim=3).permute(2, 0, 1)
         return best[:, :, 0] - best[:, :, 1] + self.expected(likeness), looked
 
 

@@ -167,7 +167,8 @@ def split_attention(graph: onnx.GraphProto) -> None:
         if node.op_type != "Attention" or any(node.input[4:]):  # What is more than a mask has to stay
             nodes.append(node)
             continue
-        rows, weights, bias, name = *node.input[:3], node.name
+        rows, weights, bias = node.input[:3]
+        name = node.name
         parts = [f"{name}/{part}" for part in ("query", "key", "value")]
         heads = next(found.i for found in node.attribute if found.name == "num_heads")
         nodes += [
