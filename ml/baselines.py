@@ -25,6 +25,7 @@ from ml.policy import Side
 from ml.progress import OnProgress, ignore
 from ml.schema import Head, Kind, Schema
 from ml.serving import Predictor
+from ml.targets import SpanTarget
 from ml.types import Example
 
 LINEAR_C = 10.0  # Inverse of the penalty
@@ -48,7 +49,8 @@ def compare(
     Returns:
         `learnt` and `held_out`, the numbers of cases; `train_seconds`, the encoding of the cases included; and `heads`.
         A head has what `metrics.evaluate` returns; one of one label or of several also has `tf_idf`, the main measure
-        of TF-IDF with logistic regression.
+        of TF-IDF with logistic regression, and one of spans `of_words`, its measures on the cases whose labelled ranges
+        were made for their text: no model finds ranges that cut through words.
 
     Raises:
         InputError: no case is learnt from, or none held out.
@@ -89,6 +91,11 @@ def measure(
     for head in schema.of_kind(Kind.CHOICE, Kind.CHOICES):
         if head.key in heads:
             heads[head.key]["tf_idf"] = tf_idf(learnt, held_out, head)
+    cut = encoder.splitter.split([row.text for row in held_out])
+    for head in (head for head in schema.of_kind(Kind.SPANS) if head.key in heads):
+        fits = SpanTarget.read(head, held_out, cut).rows.nonzero().flatten().tolist()
+        measured = metrics.evaluate(schema, [held_out[row] for row in fits], [said[row] for row in fits])
+        heads[head.key]["of_words"] = measured.get(head.key, {"n": 0})
     return {"learnt": len(learnt), "held_out": len(held_out), "train_seconds": round(seconds, 1), "heads": heads}
 
 

@@ -11,11 +11,16 @@ import pytest
 
 from ml import baselines, examples
 from ml.__main__ import main
-from ml.types import Example
+from ml.types import Example, Span
 from tests import tiny
 
 CALIBRATION = ["ece", "ece_interval", "ece_perfect"]
 TOY = tiny.toy_schema()
+
+
+def moved(names: list[Span]) -> list[Span]:
+    """What stands of spans where their text lost its first character."""
+    return [{**span, "start": span["start"] + 1, "end": span["end"] + 1} for span in names]
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.write_encoder(folder / "encoder")
     (folder / "toy.toml").write_text(tiny.SCHEMA)
     tagged = [replace(case, labels={"names": case.labels["names"]}) for case in tiny.cases(80, seed=1)]
+    tagged[::4] = [replace(case, labels={"names": moved(case.labels["names"])}) for case in tagged[::4]]
     unlabelled = [replace(case, id=f"new {case.id}", labels={}) for case in tiny.cases(10, seed=2)]
     for name, cases in {"cases": [*tiny.cases(120), *unlabelled], "tagged": tagged}.items():
         (folder / f"{name}.jsonl").write_text("".join(f"{examples.write(case)}\n" for case in cases))
@@ -50,6 +56,12 @@ def test_the_command_tells_the_figures_of_every_file_in_one_object(
         assert list(cases["heads"][key]) == ["n", measure, "macro_f1", "majority", *CALIBRATION, "tf_idf"]
     assert list(tagged["heads"]) == ["names"]
     assert {"n", "micro_f1", *CALIBRATION} <= tagged["heads"]["names"].keys()
+    _, held_out = baselines.part(examples.read(folder / "tagged.jsonl", TOY))
+    fitting = [case for case in held_out if all(case.text[one["start"]].isupper() for one in case.labels["names"])]
+    names = tagged["heads"]["names"]
+    assert (names["n"], names["of_words"]["n"]) == (len(held_out), len(fitting))
+    assert len(fitting) < len(held_out)
+    assert names["of_words"]["micro_f1"] >= names["micro_f1"]
     assert "tune" not in printed.err
     assert min(cases["train_seconds"], tagged["train_seconds"]) > 0
     learnt, held_out = baselines.part(examples.read(folder / "cases.jsonl", TOY))
