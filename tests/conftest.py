@@ -16,6 +16,7 @@ import celery
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import translation
 
 from ml.types import Example, HeadPrediction, Prediction
 from tests.engines import remove
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
 
 DATA = Path(os.environ.get("DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """Leave no test the language of a page that another asked for: it stays with the thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

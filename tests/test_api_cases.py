@@ -12,6 +12,7 @@ from ml.policy import FlagKind
 from tests.calling import call, token
 from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
 from webapp.actions import promotions, reviews, submissions
+from webapp.api.schemas import SearchIn
 from webapp.models import AuditEvent, Case, Conversation, Scope
 from webapp.roles import Role
 
@@ -191,3 +192,8 @@ def test_two_requests_at_once_with_the_same_cases_create_each_once(sent, transac
     with ThreadPoolExecutor(4) as pool:
         found = [status for statuses in pool.map(send, range(8)) for status in statuses]
     assert (Case.objects.count(), found.count("created"), found.count("known")) == (40, 40, 280)
+
+
+def test_the_least_number_of_a_row_is_declared() -> None:
+    found = SearchIn.model_json_schema()["properties"]["after"]
+    assert (found["type"], found["minimum"], found["exclusiveMaximum"]) == ("integer", 0, 2**63)

@@ -124,7 +124,7 @@ def test_the_page_of_the_dead_one_offers_it_to_admins(labelled, monkeypatch, sig
     desk = signed_in(Role.ADMIN)
     assert "Go on from where it died" in desk.get(page).content.decode()
     shown = desk.post(f"{page}resume/", follow=True).content.decode()
-    assert f'It goes on from where <a href="{page}">training {dead.pk}</a> died.' in shown
+    assert f'<a href="{page}">It goes on from where training {dead.pk} died.</a>' in shown
     assert "Asked for by admin on " in shown
     assert f"Training {dead.pk} left nothing to go on from" in desk.post(f"{page}resume/", follow=True).content.decode()
 

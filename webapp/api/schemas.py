@@ -25,7 +25,7 @@ def _number(value: Any) -> Any:
 
 
 Integer = Annotated[int, BeforeValidator(_number)]  # As JSON Schema has it: 1.0 is one, true and "1" are none
-Number = Annotated[Integer, Field(ge=0, lt=2**63)]  # Of a row
+Number = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_number)]  # Of a row
 Name = Annotated[str, BeforeValidator(_stored), Field(max_length=LONGEST["id"])]
 Text = Annotated[str, Field(min_length=1, max_length=LONGEST["text"])]
 
