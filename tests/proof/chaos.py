@@ -53,7 +53,7 @@ def main() -> None:
     faults = VAR / f"test-{name}" / "faults"
     with ExitStack() as opened:
         told = opened.enter_context(receiver())
-        settings = {"FAULTS_DIR": str(faults), "WEBHOOK_NETWORKS": "127.0.0.0/8"}
+        settings = {"FAULTS_DIR": str(faults), "WEBHOOK_NETWORKS": "127.0.0.0/8", "API_REQUESTS_PER_MINUTE": "1000000"}
         stack = opened.enter_context(stacks.running(name, **settings))
         faults.mkdir()
         chaos = Chaos(stack, faults, random.Random(given.seed))
