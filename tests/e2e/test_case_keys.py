@@ -40,13 +40,10 @@ def open_case(
 
     def show(size: str = "desk", text: str = TEXT, name: str = "1", **context: Any) -> Page:
         import_rows(helpline, {"id": name, "text": text})
-        name_there = next(one for one in ("Amina", "Fatuma") if one in text)
-        start = text.index(name_there)
+        start, end = re.search("(?<=[a-z] )[A-Z][a-z]+", text).span()
         quality = {"opening": {"phrase": True}, "hold": {"explains": None, "thanks": None}}
         prediction = helpline_prediction(sure=0.62, urgent=0.31) | {
-            "entities": HeadPrediction(
-                [{"start": start, "end": start + len(name_there), "label": "NAME", "confidence": 0.91}], None
-            ),
+            "entities": HeadPrediction([{"start": start, "end": end, "label": "NAME", "confidence": 0.91}], None),
             "call_quality": HeadPrediction(quality, 0.41, {"opening.phrase": 0.93}),
         }
         case = predict(trained_version(helpline), name, prediction)
