@@ -165,17 +165,16 @@ def shapes(text: str, words: Ints) -> NDArray[np.float32]:
 
     A letter without case is neither a capital nor small. A sentence begins after `.`, `?` or `!` and white space.
     """
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    unique, which = np.unique(codes, return_inverse=True)
-    characters = [chr(code) for code in unique]
-    kinds = np.array([(c.isupper(), c.islower(), c.isalpha(), c.isdigit()) for c in characters], dtype=np.intp)
-    sums = np.zeros((len(codes) + 1, 4), dtype=np.intp)
-    np.cumsum(kinds.reshape(-1, 4)[which], axis=0, out=sums[1:])
+    characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<U1")
+    tests = (np.strings.isupper, np.strings.islower, np.strings.isalpha, np.strings.isdigit)
+    sums = np.zeros((len(characters) + 1, len(tests)), dtype=np.intp)
+    np.cumsum(np.stack([test(characters) for test in tests], axis=1), axis=0, out=sums[1:])
     starts, ends = words[:, 0], words[:, 1]
     capitals, small, letters, digits = (sums[ends] - sums[starts]).T
     lengths = ends - starts
-    turns = [match.end() for pattern in (_SENTENCE, _SPEAKER) for match in pattern.finditer(text)]
-    begins = np.isin(starts, turns)
+    is_turn = np.zeros(len(characters) + 1, dtype=bool)
+    is_turn[[match.end() for pattern in (_SENTENCE, _SPEAKER) for match in pattern.finditer(text)]] = True
+    begins = is_turn[starts]
     begins[:1] = True
     bucket = np.searchsorted(LENGTHS, lengths)
     columns = [
