@@ -70,8 +70,8 @@ class Rules:
 
     `least_cases` is how many cases tell something. `recall_margin` is by how much recall may fall where a miss is
     dangerous, `slice_margin` by how much a head may surely fall in a slice before a person is asked, and
-    `calibration_margin` by how much a calibration error may surely rise where the confidences are not worth more all in
-    all (by their squared error). `is_automatic` puts in use by itself what is better.
+    `calibration_margin` by how much a calibration error may surely rise where the confidences are too high, or not
+    worth more all in all (by their squared error). `is_automatic` puts in use by itself what is better.
     """
 
     least_cases: int = 20
@@ -307,10 +307,13 @@ class _Gate:
         low, high = np.quantile(np.concatenate(rises), [0.025, 0.975])
         found = Difference(head.name, n, measured[0], measured[1], float(low), float(high))
         self.calibration.append(found)
-        # A head that is equally sure of all is calibrated and tells nothing: a rise alone must not keep what tells more
+        # A head that is equally sure of all is calibrated and tells nothing: a rise alone must not keep out what tells
+        # more. But the mistakes of one that is surer than it is right would be accepted, however much it tells
         misses = [np.subtract(said.levels, said.right, dtype=np.float64) for said in (before, after)]
         is_less_worth = np.square(misses[1]).mean() > np.square(misses[0]).mean() - SLACK
-        if is_less_worth and found.low > 0 and measured[1] - measured[0] > self.rules.calibration_margin + SLACK:
+        most = self.rules.calibration_margin + SLACK
+        is_too_sure = misses[1].mean() - max(0.0, misses[0].mean()) > most
+        if (is_less_worth or is_too_sure) and found.low > 0 and measured[1] - measured[0] > most:
             words = f"the calibration error of {head.name} rose from {found.champion:.2f} to {found.challenger:.2f}"
             self._say(Finding.CALIBRATION, words)
 

@@ -21,6 +21,7 @@ from typing import Any
 from ml.errors import InputError
 
 SHIPPED = Path(__file__).with_name("schemas")
+HIGHEST_VERSION = 2**31 - 1  # That databases hold
 
 
 class SchemaError(InputError):
@@ -193,6 +194,8 @@ def parse(document: str) -> Schema:
         root = _Table(tomllib.loads(document), "")
     except tomllib.TOMLDecodeError as exc:
         raise SchemaError(f"not a TOML file: {exc}") from exc
+    except RecursionError as exc:
+        raise SchemaError("not a TOML file that can be read: brackets stand in too many brackets") from exc
     heads = tuple(_head(table) for table in root.tables("heads"))
     schema = Schema(
         name=root.text("name"),
@@ -203,8 +206,8 @@ def parse(document: str) -> Schema:
         document=document,
     )
     root.done()
-    if schema.version < 1:
-        raise SchemaError(f"version is {schema.version}; expected 1 or more")
+    if not 1 <= schema.version <= HIGHEST_VERSION:
+        raise SchemaError(f"version is {schema.version}; expected 1 to {HIGHEST_VERSION:,}")
     _refuse_repeats("heads", (head.key for head in heads))
     _refuse_namesakes("heads", ((None, head.spellings) for head in heads))
     _check_parents(schema)

@@ -164,7 +164,9 @@ def split_attention(graph: onnx.GraphProto) -> None:
     """
     nodes = []
     for node in graph.node:
-        if node.op_type != "Attention" or any(node.input[4:]):  # What is more than a mask has to stay
+        # What is more than a mask has to stay
+        is_plain = {found.name for found in node.attribute} <= {"num_heads", "mask_filter_value"}
+        if node.op_type != "Attention" or any(node.input[4:]) or not is_plain:
             nodes.append(node)
             continue
         rows, weights, bias = node.input[:3]

@@ -45,8 +45,8 @@ def cases(count: int) -> Iterator[dict[str, str]]:
 
 
 def test_more_cases_than_one_request_takes_are_sent_once_and_read_page_by_page(caseloop) -> None:
-    first = list(caseloop.send("helpline", cases(501), key="nightly"))
-    again = list(caseloop.send("helpline", cases(501), key="nightly"))
+    first = caseloop.send("helpline", cases(501), key="nightly")
+    again = caseloop.send("helpline", cases(501), key="nightly")
     assert ({one["status"] for one in first}, {one["status"] for one in again}) == ({"created"}, {"known"})
     assert Case.objects.count() == 501
     assert [case["id"] for case in caseloop.search(limit=200)] == [one["id"] for one in first]
@@ -69,7 +69,7 @@ def test_what_is_refused_is_an_error_that_says_why(caseloop, example, live_serve
         example.Caseloop(live_server.url, token(Scope.READ, name="reader")) as reader,
         pytest.raises(example.Refused, match="403: the token does not open cases:write"),
     ):
-        list(reader.send("helpline", cases(1)))
+        reader.send("helpline", cases(1))
 
 
 def test_it_waits_as_long_as_it_is_asked_to_and_not_for_ever(caseloop, example, waits) -> None:

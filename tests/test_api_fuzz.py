@@ -85,4 +85,5 @@ def test_everything_is_answered_as_declared(api: Any, prefix: str, secret: str, 
     sys.stderr.writelines(f"{place}\n{fault}\n" for place, fault in found.faults.items())  # A long run tells at once
     assert not found.faults
     assert set(found.statuses) <= DECLARED
-    assert EXAMPLES < MANY or found.share_accepted > 0.5
+    assert found.examples >= EXAMPLES
+    assert found.share_accepted > (0.5 if EXAMPLES >= MANY else 0.2)  # A short run is mostly of what is refused

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.proof import counts
-from webapp import checks, faults
+from webapp import faults
 from webapp.engines.folders import REPOSITORY
 
 DIE = "import django; django.setup(); from webapp import faults; faults.point('{}'); print('alive')"
@@ -26,11 +25,13 @@ def reach(point: str, folder: Path | str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_process_dies_at_a_named_point_and_the_next_one_lives(tmp_path: Path) -> None:
-    (tmp_path / "tasks-pushed").touch()
-    assert reach("tasks-known", tmp_path).stdout == "alive\n"
-    died = reach("tasks-pushed", tmp_path)
+    folder = tmp_path / "test-faults"
+    folder.mkdir()
+    (folder / "tasks-pushed").touch()
+    assert reach("tasks-known", folder).stdout == "alive\n"
+    died = reach("tasks-pushed", folder)
     assert (died.returncode, died.stdout) == (-signal.SIGKILL, "")
-    assert reach("tasks-pushed", tmp_path).stdout == "alive\n"
+    assert reach("tasks-pushed", folder).stdout == "alive\n"
 
 
 def test_nothing_dies_unless_a_folder_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,10 +41,10 @@ def test_nothing_dies_unless_a_folder_is_set(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "tasks-pushed").exists()
 
 
-def test_the_deploy_check_refuses_points_of_death(settings: Any, tmp_path: Path) -> None:
-    assert checks.nothing_dies_on_purpose(None) == []
-    settings.FAULTS_DIR = str(tmp_path)
-    assert [found.id for found in checks.nothing_dies_on_purpose(None)] == ["webapp.E006"]
+def test_no_program_starts_with_points_of_death_outside_of_a_test(tmp_path: Path) -> None:
+    started = reach("tasks-known", tmp_path)
+    assert started.returncode == 1
+    assert "processes would die on purpose; unset it" in started.stderr
 
 
 def test_every_point_is_somewhere_and_named_in_one_list() -> None:

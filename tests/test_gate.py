@@ -135,6 +135,12 @@ def test_a_champion_that_is_equally_unsure_of_all_does_not_keep_out_who_tells_mo
     assert (topic.champion, topic.challenger) == (pytest.approx(0.0), pytest.approx(0.2))
 
 
+def test_a_challenger_that_is_surer_than_it_is_right_is_kept_out_however_much_it_tells() -> None:
+    report = compare(says(blocks(0, 1), sure=0.95))
+    assert report.verdict == Verdict.REFUSED
+    assert Finding.CALIBRATION in kinds(report)
+
+
 def test_the_interval_of_a_difference_is_that_of_pairs() -> None:
     """Of 200 pairs 40 are gained and none lost: the standard error is that of their difference, not of two samples."""
     topic = compare(BETTER).heads[0]

@@ -59,7 +59,7 @@ def test_a_small_schema_is_read_whole():
         pytest.param(GOOD.replace('"pets"', '" "'), "name is ' '; expected a text that is not empty", id="blank name"),
         pytest.param(GOOD.replace("= 1", '= "1"'), "version is '1'; expected a whole number", id="text for a number"),
         pytest.param(GOOD.replace("= 1", "= true"), "version is True; expected a whole number", id="true for a number"),
-        pytest.param(GOOD.replace("= 1", "= 0"), "version is 0; expected 1 or more", id="version 0"),
+        pytest.param(GOOD.replace("= 1", "= 0"), "version is 0; expected 1 to 2,147,483,647", id="version 0"),
         pytest.param("colour = 1\n" + GOOD, "colour is not a key that is known here; remove it or mend its spelling",
                      id="unknown key at the top"),
         pytest.param(GOOD + 'alias = "x"\n',

@@ -60,11 +60,3 @@ def networks_are_networks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
             except ValueError as exc:
                 found.append(Error(f"{name}: {exc}", hint="as 10.1.0.0/16", id="webapp.E005"))
     return found
-
-
-@register(deploy=True)
-def nothing_dies_on_purpose(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse points of death where people work."""
-    if not settings.FAULTS_DIR:
-        return []
-    return [Error("FAULTS_DIR is set: processes would die on purpose", hint="unset it", id="webapp.E006")]

@@ -26,7 +26,7 @@ class SchemaFileForm(forms.Form):
         if given.size > LARGEST:
             raise forms.ValidationError(f"The file has {given.size:,} bytes; expected at most {LARGEST:,}.")
         try:
-            return schema.parse(given.read().decode("utf-8"))
+            return schema.parse(given.read().decode("utf-8-sig"))
         except UnicodeDecodeError as exc:
             raise forms.ValidationError("The file is not in UTF-8.") from exc
         except SchemaError as exc:
@@ -36,7 +36,8 @@ class SchemaFileForm(forms.Form):
 class ApplySchemaForm(forms.Form):
     """A document that was previewed, and why it is to be applied."""
 
-    document = forms.CharField(max_length=LARGEST, strip=False, widget=forms.HiddenInput)
+    document = forms.CharField(max_length=2 * LARGEST, strip=False, widget=forms.HiddenInput)  # Lines end in two then
+    before = forms.IntegerField(widget=forms.HiddenInput)  # The version that the preview compared it with
     reason = forms.CharField(
         min_length=SHORTEST_REASON, max_length=LONGEST_REASON, label="Why", help_text="Kept in the audit log"
     )

@@ -172,6 +172,8 @@ API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=6000)  # Of
 DROPINS = env.list("DROPINS", default=[])  # Services whose addresses are answered: classify, tagger, helpline
 DROPIN_NETWORKS = env.list("DROPIN_NETWORKS", default=[])  # From where these are answered without a token
 FAULTS_DIR = env.str("FAULTS_DIR", default="")  # Processes die where files in it say; for `make chaos` alone
+if FAULTS_DIR and not any(part.startswith("test-") for part in Path(FAULTS_DIR).parts):
+    raise ImproperlyConfigured(f"FAULTS_DIR is {FAULTS_DIR!r}: processes would die on purpose; unset it")
 WEBHOOK_NETWORKS = env.list("WEBHOOK_NETWORKS", default=[])  # Of our own, whose hosts may be told of events
 
 # --- People and sessions ---------------------------------------------------------------------------------------------

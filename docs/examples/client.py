@@ -1,7 +1,8 @@
 """A client of Caseloop's API, in one file to copy into a program; it needs httpx.
 
 with Caseloop("https://caseloop.example.org", token) as caseloop:
-    caseloop.send("helpline", [{"external_id": "17", "text": "She is hungry."}])
+    for result in caseloop.send("helpline", [{"external_id": "17", "text": "She is hungry."}]):
+        print(result["status"], *result["problems"])
     for case in caseloop.search(state="decided"):
         print(case["external_id"], case["labels"])
 """
@@ -143,19 +144,19 @@ class Caseloop:
         """Close its connections."""
         self._http.close()
 
-    def send(self, schema: str, cases: Iterable[NewCase], *, key: str = "") -> Iterator[Result]:
-        """Send cases, 500 at a time, and yield what became of each, in order: nothing is sent before it is asked for.
+    def send(self, schema: str, cases: Iterable[NewCase], *, key: str = "") -> list[Result]:
+        """Send cases, 500 at a time, and return what became of each, in order.
 
         Args:
             schema: the name of the label schema.
             key: that makes the same cases the same once more, as after a restart; a new one unless given.
         """
         key, rest = key or str(uuid4()), iter(cases)
-        number = 0
+        found: list[Result] = []
         while batch := list(islice(rest, AT_ONCE)):
-            body = {"schema": schema, "cases": batch}
-            yield from self._call("POST", "/cases", body, {"Idempotency-Key": f"{key}-{number}"})["results"]
-            number += 1
+            body, again = {"schema": schema, "cases": batch}, {"Idempotency-Key": f"{key}-{len(found) // AT_ONCE}"}
+            found += self._call("POST", "/cases", body, again)["results"]
+        return found
 
     def read(self, case: int) -> Case:
         """Return what is known of a case, by its id here."""
@@ -194,11 +195,13 @@ class Caseloop:
         found: list[dict[str, Answer]] = self._call("POST", "/predict", body)["predictions"]
         return found
 
-    def correct(self, corrections: Iterable[Correction]) -> Iterator[Corrected]:
-        """Tell the labels that your system has, 500 at a time, and yield what became of each, in order."""
+    def correct(self, corrections: Iterable[Correction]) -> list[Corrected]:
+        """Tell the labels that your system has, 500 at a time, and return what became of each, in order."""
         rest = iter(corrections)
+        found: list[Corrected] = []
         while batch := list(islice(rest, AT_ONCE)):
-            yield from self._call("POST", "/corrections", {"corrections": batch})["results"]
+            found += self._call("POST", "/corrections", {"corrections": batch})["results"]
+        return found
 
     def _call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """Send a request until it is answered for good; each can be sent twice without harm.

@@ -39,8 +39,7 @@ def measure(stack: Stack, numbers: Sequence[int], *, by: str) -> dict[str, Any]:
     token = stack.manage("create_token", "rollback", "--scopes", "predict,cases:write").split()[-1]
     headers = {"Authorization": f"Bearer {token}"}
     asking = Asking()
-    with httpx.Client(base_url=stack.url, headers=headers, timeout=60) as http:
-        stack.wait_for("the API to answer", lambda: _is_loaded(http, numbers[1]))
+    stack.wait_for("the API to answer", lambda: _is_loaded(stack.url, headers, numbers[1]))
     callers = [threading.Thread(target=_ask, args=(stack.url, headers, asking), daemon=True) for _ in range(CALLERS)]
     for caller in callers:
         caller.start()
@@ -91,10 +90,11 @@ def _ask(url: str, headers: dict[str, str], asking: Asking) -> None:
                 asking.answers.append((time.monotonic(), answer.json()["version"]))
 
 
-def _is_loaded(http: httpx.Client, number: int) -> bool:
-    """Whether every web process answers by a version; which of them is asked is drawn by lot."""
+def _is_loaded(url: str, headers: dict[str, str], number: int) -> bool:
+    """Whether every web process answers by a version; which of them is asked is drawn by lot for each connection."""
     for _ in range(20):
-        answer = http.post("/api/v1/predict", json={"schema": "helpline", "texts": [TEXT]})
+        asked = {"schema": "helpline", "texts": [TEXT]}
+        answer = httpx.post(f"{url}/api/v1/predict", json=asked, headers=headers, timeout=60)
         if answer.status_code != httpx.codes.OK or _number(answer.json()["version"]) != number:
             return False
     return True

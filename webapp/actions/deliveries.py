@@ -69,7 +69,7 @@ def due(subscription: Subscription) -> QuerySet[Delivery]:
 def replay(row: Delivery, *, by: User | None) -> None:
     """Send something again, whatever became of it; the receiver can tell by its id that it is the same."""
     now = timezone.now()
-    again = {"wanted_at": now, "due_at": now, "delivered_at": None, "given_up_at": None}
+    again = {"wanted_at": now, "due_at": now, "delivered_at": None, "given_up_at": None, "attempts": 0}
     Delivery.objects.filter(pk=row.pk).update(**again)
     Subscription.objects.filter(pk=row.subscription_id).update(resting_until=None)
     audit.record(by, "webhook replayed", str(row))

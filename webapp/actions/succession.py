@@ -10,6 +10,7 @@ from django.db import transaction
 from ml.schema import Schema as ParsedSchema
 from ml.succession import Change
 from webapp.actions import audit, labels, outbox, schemas
+from webapp.errors import NotApplicable
 from webapp.locks import in_turn
 from webapp.models import Case, CaseState, SchemaVersion
 from webapp.queries import schemas as in_force
@@ -25,17 +26,22 @@ class Applied:
     asked_again: int  # Decided ones that a label is missing from now, and that go back to annotators
 
 
-def apply(parsed: ParsedSchema, *, by: User | None, reason: str = "") -> Applied:
+def apply(parsed: ParsedSchema, *, by: User | None, reason: str = "", before: int | None = None) -> Applied:
     """Register a version, translate the labels of all cases, and send those whose label went away back to people.
 
     All of it or nothing. Label Studio's project follows with the next delivery; a training that is under way ends as
     one of the version before, and the version in use goes on answering.
 
+    Args:
+        before: the version that somebody saw it compared with; None where nobody did.
+
     Raises:
-        NotApplicable: see `preview`.
+        NotApplicable: see `preview`; or another version than `before` is in use by now.
     """
     with in_turn(f"schema {parsed.name}"):
         found = succession.preview(parsed)
+        if before not in (None, found.old.version):
+            raise NotApplicable(f"version {found.old.version} was put in use meanwhile; look at what changes once more")
         touched: set[int] = set()
         for one in found.succession.labels:
             if one.change == Change.ADDED or one.into == one.key:

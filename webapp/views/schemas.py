@@ -22,7 +22,7 @@ def schema_list(request: HttpRequest) -> HttpResponse:
     form = SchemaFileForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
         parsed = form.cleaned_data["file"]
-        return _page(request, form, parsed, ApplySchemaForm(initial={"document": parsed.document}))
+        return _page(request, form, parsed)
     return _page(request, form)
 
 
@@ -32,9 +32,12 @@ def apply_schema(request: HttpRequest) -> HttpResponse:
     """Apply a document that was previewed."""
     form = ApplySchemaForm(request.POST)
     if not form.is_valid():
+        for error in (*form.errors.get("document", []), *form.errors.get("before", [])):
+            messages.error(request, f"Nothing was changed: {error}")
         return _page(request, SchemaFileForm(), form.cleaned_data.get("document"), form)
+    given = form.cleaned_data
     try:
-        done = applying.apply(form.cleaned_data["document"], by=person_of(request), reason=form.cleaned_data["reason"])
+        done = applying.apply(given["document"], by=person_of(request), reason=given["reason"], before=given["before"])
     except NotApplicable as exc:
         messages.error(request, f"Nothing was changed: {exc}.")
     else:
@@ -57,6 +60,8 @@ def _page(
             preview = succession.preview(parsed)
         except NotApplicable as exc:
             messages.error(request, f"It cannot be applied: {exc}.")
+    if parsed is not None and preview is not None and applying_form is None:
+        applying_form = ApplySchemaForm(initial={"document": parsed.document, "before": preview.old.version})
     context = {
         "form": form,
         "parsed": parsed,
