@@ -170,6 +170,18 @@ def test_entities_are_marked_with_arrow_keys_and_with_the_mouse(open_case, scree
     assert found == [("baby is", "VICTIM"), ("rains", "LOCATION")]
 
 
+def test_a_label_that_stands_among_the_likeliest_is_found_by_its_name_too(open_case) -> None:
+    page = open_case()
+    page.keyboard.press("s")
+    likely = page.locator("#head-sub_category > .option").nth(2)
+    page.keyboard.press("0")
+    page.keyboard.type(likely.locator("span").first.inner_text()[:-1].lower())
+    expect(likely).to_have_class("option found")
+    page.keyboard.press("Enter")
+    expect(likely.locator("input")).to_be_checked()
+    expect(likely).to_have_class("option")
+
+
 def test_escalating_is_one_key_and_leaves_everything_as_it_was(open_case, screenshots: Path) -> None:
     page = open_case(text=demo_call())
     page.keyboard.press("p")

@@ -103,19 +103,27 @@ function markCriterion(head, number) {
 // --- Any label by a part of its name
 
 for (const field of answers.querySelectorAll(".ahead")) {
-  const options = [...field.closest("details").querySelectorAll(".option")];
+  const options = [...field.closest("fieldset").querySelectorAll(".option")]; // The likeliest stand above and come first
+  const rest = new Set(field.closest("details").querySelectorAll(".option"));
+  const found = () => options.find((option) => option.classList.contains("found"));
   field.hidden = false;
   field.addEventListener("input", () => {
-    const part = field.value.toLowerCase();
-    for (const option of options) option.hidden = !option.textContent.toLowerCase().includes(part);
+    const part = field.value.trim().toLowerCase();
+    const fits = options.filter((option) => option.textContent.toLowerCase().includes(part));
+    for (const option of options) {
+      option.hidden = rest.has(option) && !fits.includes(option);
+      option.classList.toggle("found", part !== "" && option === fits[0]); // What Enter takes
+    }
+    found()?.scrollIntoView({ block: "nearest" });
   });
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
-    const input = options.find((option) => !option.hidden)?.querySelector("input");
+    const input = found()?.querySelector("input");
     input?.click();
     input?.focus();
   });
+  field.addEventListener("blur", () => found()?.classList.remove("found"));
 }
 
 // --- Entities: words of the transcript, selected with the mouse or the arrow keys. Places are counted in characters,
