@@ -6,16 +6,19 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from xmlrpc.client import ServerProxy
 
 import psycopg
 from psycopg.rows import dict_row
+from supervisor.xmlrpc import SupervisorTransport
 
 from tests.engines import free_port, label_studio_template
 from webapp.engines import environment
@@ -64,6 +67,18 @@ class Stack:
         """Ask the database itself."""
         with psycopg.connect(self.addresses["DATABASE_URL"], row_factory=dict_row) as connection:
             return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
+
+    def label_studio_rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask Label Studio's own database, which tells more than its API."""
+        path = self.folders.label_studio / "label_studio.sqlite3"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+            return connection.execute(query).fetchall()
+
+    @property
+    def supervisor(self) -> Any:
+        """What takes orders to start and stop programs."""
+        transport = SupervisorTransport(serverurl=f"unix://{self.folders.supervisor_socket}")
+        return ServerProxy("http://supervisor", transport=transport).supervisor
 
     def wait_for(self, what: str, found: Callable[[], Any]) -> Any:
         """Wait until something is found, and return it."""

@@ -7,14 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
 
 import httpx
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from tests.engines import free_port
 from tests.stack import Stack
@@ -93,13 +91,12 @@ def warm(client: httpx.Client, path: str, body: Any) -> None:
 @contextmanager
 def without(traffic: Traffic, program: str) -> Iterator[None]:
     """Stop a program of the stack until the block ends."""
-    with closing(SupervisorTransport(serverurl=f"unix://{traffic.stack.folders.supervisor_socket}")) as transport:
-        remote: Any = ServerProxy("http://supervisor", transport=transport).supervisor
-        remote.stopProcess(f"webapp:{program}")
-        try:
-            yield
-        finally:
-            remote.startProcess(f"webapp:{program}")
+    remote = traffic.stack.supervisor
+    remote.stopProcess(f"webapp:{program}")
+    try:
+        yield
+    finally:
+        remote.startProcess(f"webapp:{program}")
 
 
 @contextmanager

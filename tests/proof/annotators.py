@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +41,7 @@ def answers(rng: random.Random) -> Labels:
     }
 
 
-class Annotator(threading.Thread):
+class Annotator(threading.Thread, ABC):
     """One person, who stops when `over` is set.
 
     Attributes:
@@ -64,9 +65,9 @@ class Annotator(threading.Thread):
         except Exception as exc:  # A thread has nobody else to tell
             self.broken = f"{type(exc).__name__}: {exc}"[:500]
 
+    @abstractmethod
     def work(self) -> None:
         """Answer case after case."""
-        raise NotImplementedError
 
     def think(self) -> None:
         """Wait as a person in a hurry does."""

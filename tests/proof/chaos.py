@@ -17,11 +17,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
 
 import httpx
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from annotate import payloads
 from ml import schema as shipped
@@ -156,8 +154,7 @@ class Chaos:
 
     def kill(self, program: str) -> None:
         """Kill a program with all that it has started, once it runs again if it has just been killed."""
-        transport = SupervisorTransport(serverurl=f"unix://{self.stack.folders.supervisor_socket}")
-        remote: Any = ServerProxy("http://supervisor", transport=transport).supervisor
+        remote = self.stack.supervisor
 
         def number() -> int:
             return int(remote.getProcessInfo(program)["pid"])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Set as AbstractSet
-from contextlib import closing
-from typing import Any
 
 from ml import registry
 from ml.errors import InputError
@@ -28,16 +25,17 @@ NO_NEXT_STEP = (
     "exists (select 1 from webapp_flag f where f.case_id = c.id and f.resolved_at is null))"
 )
 STANDING = (
-    "select a.external_id, a.is_deletion from webapp_annotation a left join webapp_annotation b on "
-    "b.supersedes_id = a.id where a.origin = 'label_studio' and b.id is null"
+    "select a.external_id, a.external_updated_at, a.is_deletion from webapp_annotation a left join webapp_annotation b "
+    "on b.supersedes_id = a.id where a.origin = 'label_studio' and b.id is null"
 )
 HALF_STORED = (
     "select r.id from webapp_run r where r.state = 'succeeded' and not exists "
     "(select 1 from webapp_evaluation e where e.version_id = r.version_id)"
 )
 UNEXPLAINED = (
-    "select p.id from webapp_promotion p where not exists (select 1 from webapp_auditevent e "
-    "where e.action in ('version promoted', 'version rolled back') and e.subject = 'version ' || p.version_id)"
+    "select p.version_id from webapp_promotion p group by p.version_id having count(*) > (select count(*) from "
+    "webapp_auditevent e where e.action in ('version promoted', 'version rolled back') "
+    "and e.subject = 'version ' || p.version_id)"
 )
 IN_USE_FOLDERS = (
     "select v.folder, v.manifest_hash from webapp_promotion p join webapp_modelversion v on v.id = version_id"
@@ -50,8 +48,10 @@ def faults(stack: Stack, made: AbstractSet[int]) -> dict[str, int]:
     Args:
         made: the numbers of the annotations that Label Studio has confirmed.
     """
-    held = Counter(row["external_id"] for row in stack.rows(STANDING))
-    tasks = [json.loads(data).get("case_id") for (data,) in _there(stack, "select data from task")]
+    standing = stack.rows(STANDING)
+    held = Counter(row["external_id"] for row in standing)
+    alive = {row["external_id"] for row in standing if not row["is_deletion"]}
+    tasks = [json.loads(data).get("case_id") for (data,) in stack.label_studio_rows("select data from task")]
     unknown = {int(case) for case in tasks if case} - {row["id"] for row in stack.rows("select id from webapp_case")}
     erased = {row["id"] for row in stack.rows("select id from webapp_case where state = 'erased'")}
     labelling = {row["id"] for row in stack.rows("select id from webapp_case where state = 'labelling'")}
@@ -60,7 +60,7 @@ def faults(stack: Stack, made: AbstractSet[int]) -> dict[str, int]:
         "stuck_runs": len(stack.rows(OPEN_RUNS)),
         "half_promoted": _broken_folders(stack) + len(stack.rows(UNEXPLAINED)) + len(stack.rows(HALF_STORED)),
         "not_predicted_by_the_version_in_use": len(stack.rows(NOT_PREDICTED)),
-        "lost_annotations": len(made - held.keys()),
+        "lost_annotations": len(made - alive),
         "double_annotations": sum(number > 1 for number in held.values()),
         "double_tasks": sum(number > 1 for number in Counter(tasks).values()),
         "tasks_of_no_case": len(unknown) + len(erased & {int(case) for case in tasks if case}),
@@ -79,10 +79,3 @@ def _broken_folders(stack: Stack) -> int:
         except (InputError, OSError):
             broken += 1
     return broken
-
-
-def _there(stack: Stack, query: str) -> list[tuple[Any, ...]]:
-    """Ask Label Studio's own database, which tells more than its API."""
-    path = stack.folders.label_studio / "label_studio.sqlite3"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        return connection.execute(query).fetchall()

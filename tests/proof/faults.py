@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
-from xmlrpc.client import ServerProxy
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from tests.stack import Stack
 from webapp.engines import processes
@@ -18,20 +15,14 @@ LABEL_STUDIO, ERRANDS = "engines:label-studio", "webapp:errands"
 BUSY_SECONDS = 10  # How long a kill waits for the worker to be in the middle of something
 
 
-def supervisor(stack: Stack) -> Any:
-    """Return what takes orders to start and stop the programs of a stack."""
-    transport = SupervisorTransport(serverurl=f"unix://{stack.folders.supervisor_socket}")
-    return ServerProxy("http://supervisor", transport=transport).supervisor
-
-
 def stop(stack: Stack, program: str) -> None:
     """Stop a program until it is started."""
-    supervisor(stack).stopProcess(program, True)
+    stack.supervisor.stopProcess(program, True)
 
 
 def start(stack: Stack, program: str) -> None:
     """Start a program that was stopped."""
-    supervisor(stack).startProcess(program, True)
+    stack.supervisor.startProcess(program, True)
 
 
 def kill_workers(stack: Stack) -> None:

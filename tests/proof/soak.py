@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sqlite3
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests import stack as stacks
-from tests.proof import faults, speed
+from tests.proof import counts, faults, speed
 from tests.proof.annotators import Annotator, ApiAnnotator, BrowserAnnotator
 from tests.stack import Stack
 from webapp.demo import generate
@@ -81,7 +79,7 @@ def soak(stack: Stack, *, minutes: float, cases: int) -> dict[str, Any]:
     """Let five annotators work for so long while parts fail, and return what was made and what is stored."""
     files = iter(write_cases(cases, stack.folders.var, parts=len(IMPORTED)))
     stack.manage("import_cases", str(next(files)))
-    stack.wait_for("tasks in Label Studio", lambda: _there(stack, "select count(*) from task")[0][0] >= 5)
+    stack.wait_for("tasks in Label Studio", lambda: stack.label_studio_rows("select count(*) from task")[0][0] >= 5)
     over = threading.Event()
     kinds = [ApiAnnotator] * 3 + [BrowserAnnotator] * 2
     people = [_person(stack, kind, number, over) for number, kind in enumerate(kinds, start=1)]
@@ -146,17 +144,14 @@ def compare(stack: Stack, people: list[Annotator]) -> dict[str, Any]:
     made = {mark: is_gone for person in people for mark, is_gone in person.made.items()}
     there = {
         number: (mark, _moment(updated))
-        for number, mark, updated in _there(stack, "select id, unique_id, updated_at from task_completion")
+        for number, mark, updated in stack.label_studio_rows("select id, unique_id, updated_at from task_completion")
     }
     known = {str(mark).replace("-", "") for mark, _ in there.values()} | {str(number) for number in there}
-    standing = stack.rows(
-        "select a.external_id, a.external_updated_at, a.is_deletion from webapp_annotation a "
-        "left join webapp_annotation b on b.supersedes_id = a.id where a.origin = 'label_studio' and b.id is null"
-    )
+    standing = stack.rows(counts.STANDING)
     held = Counter(row["external_id"] for row in standing)
     newest = {row["external_id"]: row for row in standing}
     alive = {number for number, row in newest.items() if not row["is_deletion"]}
-    tasks = Counter(json.loads(data)["case_id"] for (data,) in _there(stack, "select data from task"))
+    tasks = Counter(json.loads(data)["case_id"] for (data,) in stack.label_studio_rows("select data from task"))
     (waiting,) = stack.rows("select count(*) as n from webapp_outbox where sent_at is null")
     states = stack.rows("select state, count(*) as n from webapp_case group by state order by state")
     return {
@@ -176,13 +171,6 @@ def compare(stack: Stack, people: list[Annotator]) -> dict[str, Any]:
         "outbox": waiting["n"],
         "not_predicted": sum(row["n"] for row in states if row["state"] == "new"),
     }
-
-
-def _there(stack: Stack, query: str) -> list[tuple[Any, ...]]:
-    """Ask Label Studio's own database, which tells more than its API."""
-    path = stack.folders.label_studio / "label_studio.sqlite3"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def _moment(written: str) -> datetime:
