@@ -18,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ml import calibration, metrics, pieces, registry, served, spans
+from ml import calibration, familiarity, metrics, pieces, registry, served, spans
 from ml import encoder as encoders
 from ml import model as models
 from ml.cache import Cache
 from ml.encoder import Encoder
 from ml.model import CaseModel
 from ml.progress import OnProgress, Progress, ignore
-from ml.registry import ENCODER, HEAD_WEIGHTS, HEADS, TOKENIZER, TUNED_WEIGHTS, ModelFolderError
+from ml.registry import CENTRES, ENCODER, HEAD_WEIGHTS, HEADS, TOKENIZER, TUNED_WEIGHTS, ModelFolderError
 from ml.schema import Kind, Schema
 from ml.served import FLOAT32, INT8
 from ml.serving import Predictor
@@ -70,6 +70,8 @@ def save(
             save_file({name: state[name].float().contiguous() for name in encoder.tuned}, draft / TUNED_WEIGHTS)
         encoder.splitter.tokenizer.save(str(draft / TOKENIZER))
         export_heads(trained.network, encoder.width, draft / HEADS)
+        if trained.familiarity is not None:
+            familiarity.save(trained.familiarity, draft / CENTRES)
         keys = trained.network.keys
         compared = _share(trained.held_out, keys)
         texts = [row.text for row in compared]
@@ -274,5 +276,6 @@ def _manifest(trained: TrainedModel, data_hash: str, report: Mapping[str, Any]) 
         "faults": trained.faults,
         "metrics": trained.metrics,
         "surrogates": trained.surrogates,
+        "least_familiar": trained.familiarity and trained.familiarity.least,
         "calibration": {key: found.as_json() for key, found in trained.calibration.items()},
     }

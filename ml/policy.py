@@ -36,6 +36,7 @@ class FlagKind(StrEnum):
 
     LOW_CONFIDENCE = "low_confidence"
     UNTRAINED = "untrained"
+    UNFAMILIAR = "unfamiliar"
     URGENT = "urgent"
     DISAGREEMENT = "disagreement"
     AUDIT = "audit"
@@ -116,11 +117,14 @@ class Decision:
     harm: float
 
 
-def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: bool) -> Decision:
+def decide(
+    schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: bool, is_familiar: bool = True
+) -> Decision:
     """Route one predicted case.
 
     Urgency goes before everything: a case on which the urgent end is likely enough is reviewed, whatever the most
-    probable answer is. A head without a confidence to route by was not trained and always asks a person. Heads that the
+    probable answer is. A head without a confidence to route by was not trained and always asks a person, and so does a
+    text that is unlike what was learnt from, whose harm is that of one that nobody was trained for. Heads that the
     policy does not name, rubrics and spans among them to begin with, neither send a case to a person nor keep it from
     one.
     """
@@ -128,6 +132,8 @@ def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: 
     to_review = any(reason.kind == FlagKind.URGENT for reason in reasons)
     if is_audit:
         reasons.append(Reason(FlagKind.AUDIT))
+    if not is_familiar:
+        reasons.append(Reason(FlagKind.UNFAMILIAR))
     for key, threshold in policy.thresholds.items():
         if key not in schema.by_key:
             continue  # The policy is older than the schema, which dropped the head
@@ -140,7 +146,8 @@ def decide(schema: Schema, policy: Policy, prediction: Prediction, *, is_audit: 
             reasons.append(Reason(FlagKind.LOW_CONFIDENCE, key, facts))
     with_people = Destination.REVIEW if to_review else Destination.LABELLING
     destination = with_people if reasons else Destination.ACCEPTED
-    return Decision(destination, tuple(reasons), expected_harm(schema, policy, prediction))
+    known = prediction if is_familiar else {}
+    return Decision(destination, tuple(reasons), expected_harm(schema, policy, known))
 
 
 def expected_harm(schema: Schema, policy: Policy, prediction: Prediction) -> float:

@@ -37,6 +37,7 @@ HEADS = "heads.onnx"
 TOKENIZER = "tokenizer.json"
 HEAD_WEIGHTS = "heads.safetensors"
 TUNED_WEIGHTS = "encoder.safetensors"
+CENTRES = "centres.npy"
 SAVEPOINT = "savepoint.safetensors"  # Not of a model folder: see `ml.savepoint`
 SERVED = (ENCODER, HEADS, TOKENIZER)
 LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "onnx", "onnxruntime")

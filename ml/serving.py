@@ -1,6 +1,7 @@
 """Predicting with a model folder: ONNX Runtime, tokenizers and numpy; neither torch nor transformers.
 
 texts ─► word pieces ─► encoder.onnx, window by window ─► vectors of the texts ─► heads.onnx ─► calibration ─► answers
+                                                                   └─► familiarity: like what was learnt from?
 
 Each core takes a few texts all that way by itself. A text that comes alone has all cores.
 """
@@ -18,11 +19,11 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ml import calibration, normalising, pieces, registry, sessions, spans
+from ml import calibration, familiarity, normalising, pieces, registry, sessions, spans
 from ml.calibration import HeadCalibration
 from ml.pieces import Pieces, Splitter
 from ml.progress import OnProgress, Progress, ignore
-from ml.registry import ENCODER, HEADS, TOKENIZER
+from ml.registry import CENTRES, ENCODER, HEADS, TOKENIZER
 from ml.schema import Kind, Schema
 from ml.sessions import Encode, WindowEncoder
 from ml.types import Prediction
@@ -47,11 +48,15 @@ Looks: TypeAlias = dict[str, list[Look]]  # By head, words in the order of the t
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that a model tells of one text; texts that are alike have vectors, (W,), at a small angle."""
+    """All that a model tells of one text; texts that are alike have vectors, (W,), at a small angle.
+
+    Where it is not familiar, it is unlike all that the model learnt from, and no confidence in its answers holds.
+    """
 
     prediction: Prediction
     looks: Looks
     vector: Floats
+    is_familiar: bool = True
 
 
 class Predictor:
@@ -79,6 +84,8 @@ class Predictor:
         self._pad: int = reading["pad"]
         self._pooling: str = reading["pooling"]
         self._normalise = normalising.BY_NAME[reading["normalising"]]
+        least = self.manifest.get("least_familiar")
+        self._familiarity = None if least is None else familiarity.load(place / CENTRES, least)
         self._threads = threads or os.cpu_count() or 1
         self._encoder = WindowEncoder(place / ENCODER, threads=self._threads)
         # A twentieth of the work, and threads that wait for it cost more
@@ -95,7 +102,7 @@ class Predictor:
         """
         return [found for part in self._parts(self._answer, texts, progress) for found in part]
 
-    def explain(self, texts: Sequence[str], *, most: int | None = None) -> list[tuple[Prediction, Looks]]:
+    def read(self, texts: Sequence[str], *, most: int | None = None) -> list[Reading]:
         """Predict, and tell for each head that answers a case as a whole which words it looked at.
 
         What a head looked at is its attention, which tells where the answer was read from, and not why it was given
@@ -103,12 +110,8 @@ class Predictor:
 
         Args:
             texts: words of cases.
-            most: how many words of a head are told of, those that it looked at most; None means all.
+            most: how many words of a head are told of, those that it looked at most; None means all, and 0 none.
         """
-        return [(reading.prediction, reading.looks) for reading in self.read(texts, most=most)]
-
-    def read(self, texts: Sequence[str], *, most: int | None = None) -> list[Reading]:
-        """Predict and explain, and tell the vector of each text."""
         return [found for part in self._parts(partial(self._look, most=most), texts, ignore) for found in part]
 
     def logits(self, texts: Sequence[str], *, progress: OnProgress = ignore) -> dict[str, Any]:
@@ -139,12 +142,15 @@ class Predictor:
 
     def _look(self, texts: Sequence[str], encode: Encode, most: int | None) -> list[Reading]:
         scored, cut = self._score(texts, encode)
-        looks = [
-            {key: _looks(one, weights, most) for key, weights in scores.attention.items()}
-            for scores, one in zip(scored, cut, strict=True)
+        return [
+            Reading(
+                prediction,
+                {key: _looks(one, weights, most) for key, weights in scores.attention.items()} if most != 0 else {},
+                scores.vector,
+                is_familiar=self._familiarity is None or self._familiarity.knows(scores.vector),
+            )
+            for prediction, scores, one in zip(self._predictions(scored, cut), scored, cut, strict=True)
         ]
-        vectors = [scores.vector for scores in scored]
-        return [Reading(*found) for found in zip(self._predictions(scored, cut), looks, vectors, strict=True)]
 
     def _predictions(self, scored: Sequence[Scored], cut: Sequence[Pieces]) -> list[Prediction]:
         words = [one.words for one in cut]
@@ -173,7 +179,7 @@ class Predictor:
                 scores[head.key] = found[0, : len(cut.words)] if head.kind == Kind.SPANS else found[0]
             if (weights := outputs.get(f"attention.{head.key}")) is not None:
                 attention[head.key] = weights[0]
-        return Scored(scores, attention, tokens[0].mean(axis=0))
+        return Scored(scores, attention, tokens[0][windows.is_real[0]].mean(axis=0))
 
     def _logits(self, scored: Sequence[Scored]) -> dict[str, Any]:
         logits: dict[str, Any] = {}

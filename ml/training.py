@@ -13,6 +13,7 @@ from torch import Tensor
 from ml import (
     calibration,
     contrast,
+    familiarity,
     frozen,
     held_out,
     leaks,
@@ -29,6 +30,7 @@ from ml.calibration import HeadCalibration
 from ml.config import TrainConfig
 from ml.encoder import Encoder
 from ml.errors import InputError
+from ml.familiarity import Familiarity
 from ml.frozen import Cases
 from ml.held_out import HeldOut, Outcome
 from ml.model import CaseModel
@@ -58,6 +60,7 @@ class TrainedModel:
     models that taught it, and `told_apart` names the head whose labels the encoder learnt to tell apart. `surrogates`
     is what `leaks.measure` says, None of a model that finds no entities. Where
     `is_of_all_rows`, the measures are those of a model that learnt in the same way without the held-out ones.
+    `familiarity` tells which texts are like those that it learnt from, None where there were too few to say.
     """
 
     schema: Schema
@@ -75,6 +78,7 @@ class TrainedModel:
     told_apart: str | None = None
     surrogates: Mapping[str, Any] | None = None
     is_of_all_rows: bool = False
+    familiarity: Familiarity | None = None
 
 
 def train(
@@ -270,7 +274,14 @@ class _Learning:
             told_apart=told_apart,
             surrogates=leaks.measure(self.schema, held, given) if out.tagged else None,
             is_of_all_rows=told_apart is not None and bool(found.learns.all()),
+            familiarity=self._familiarity(found.ready, trained, held),
         )
+
+    def _familiarity(self, ready: Encoder, trained: Sequence[Example], held: Sequence[Example]) -> Familiarity | None:
+        seed = self.config.seed
+        learnt, outside = familiarity.chosen(trained, held, seed=seed)
+        means = ready.means([row.text for row in (*learnt, *outside)]).numpy()
+        return familiarity.fit(means[: len(learnt)], means[len(learnt) :], seed=seed)
 
     def _with_penalties(self, network: CaseModel, cases: Cases, is_out: Tensor) -> list[Target]:
         """Choose what the size of each head's weights costs."""

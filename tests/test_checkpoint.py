@@ -152,9 +152,9 @@ def test_the_manifest_says_what_was_imported_and_that_nothing_was_measured(helpl
 
 
 def test_attention_is_told_of_no_head(helpline: Path) -> None:
-    [(prediction, looks)] = Predictor(helpline).explain([LONG])
-    assert list(prediction) == ["main_category", "sub_category", "intervention", "priority"]
-    assert looks == {}
+    [found] = Predictor(helpline).read([LONG])
+    assert list(found.prediction) == ["main_category", "sub_category", "intervention", "priority"]
+    assert found.looks == {}
 
 
 def labelled(folder: Path, *, count: int) -> list[Example]:

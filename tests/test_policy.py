@@ -84,6 +84,16 @@ def test_an_urgent_end_of_unknown_probability_asks_a_person_also_where_the_head_
     assert [(reason.kind, reason.head) for reason in decision.reasons] == [(FlagKind.UNTRAINED, "priority")]
 
 
+def test_a_text_unlike_what_was_learnt_from_is_labelled_and_counts_as_wrong_however_sure_the_model_is():
+    prediction = {"main_category": SURE, "priority": priority(0.0, 1.0, 0.0)}
+    decision = policy.decide(HELPLINE, POLICY, prediction, is_audit=False, is_familiar=False)
+    assert decision.destination == Destination.LABELLING
+    assert [(reason.kind, reason.head) for reason in decision.reasons] == [(FlagKind.UNFAMILIAR, None)]
+    assert decision.harm == policy.decide(HELPLINE, POLICY, {}, is_audit=False).harm
+    urgent = {"main_category": SURE, "priority": priority(0.9, 0.1, 0.0)}
+    assert policy.decide(HELPLINE, POLICY, urgent, is_audit=False, is_familiar=False).destination == Destination.REVIEW
+
+
 def test_an_audited_case_is_labelled_however_sure_the_model_is():
     prediction = {"main_category": SURE, "priority": priority(0.0, 1.0, 0.0)}
     decision = policy.decide(HELPLINE, POLICY, prediction, is_audit=True)

@@ -36,7 +36,8 @@ def test_predicting_explains_by_words_of_the_text(tiny_folder: Path) -> None:
     assert [key for key, head in heads.items() if "looks" in head] == ["place", "thing", "mood", "manner"]
     looks = heads["thing"].pop("looks")
     assert [text[look["start"] : look["end"]] for look in looks] == ["Ship", "ship", ",", "über", "the", "hill"]
-    [(expected, attention)] = Predictor(tiny_folder).explain([text])
+    [one] = Predictor(tiny_folder).read([text])
+    expected, attention = one.prediction, one.looks
     assert [look["weight"] for look in looks] == [look.weight for look in attention["thing"]]
     assert heads["thing"] == expected["thing"].as_json()
 

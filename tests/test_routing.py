@@ -11,7 +11,16 @@ from django.utils import timezone
 
 from ml.policy import FlagKind
 from ml.types import HeadPrediction
-from tests.conftest import NOON, case_named, change_policy, helpline_prediction, predict, submission, trained_version
+from tests.conftest import (
+    NOON,
+    case_named,
+    change_policy,
+    helpline_prediction,
+    listing,
+    predict,
+    submission,
+    trained_version,
+)
 from webapp.actions import flags, leases, predictions, promotions, submissions
 from webapp.models import (
     Case,
@@ -25,7 +34,7 @@ from webapp.models import (
     Prediction,
     Schema,
 )
-from webapp.queries import pending
+from webapp.queries import casepage, pending
 from webapp.roles import Role
 
 UNSURE = {"sure": 0.62}
@@ -120,6 +129,21 @@ def test_a_guess_that_may_be_urgent_is_not_called_urgent(helpline, case) -> None
     definitions = helpline.model_versions.get(kind="definitions")
     found = predict(definitions, "1", {"priority": HeadPrediction("1", None, {"1": 0.9, "2": 0.1})})
     assert found.state == CaseState.LABELLING
+
+
+def test_a_case_unlike_what_was_learnt_from_goes_to_annotators_until_a_version_knows_the_like(case, version) -> None:
+    prediction = helpline_prediction(**SURE)
+    predictions.store(version, [case], [prediction], familiar=[False])
+    found = case_named("1")
+    assert (found.state, waiting(found)) == (CaseState.LABELLING, ["push"])
+    assert open_flags(found) == [(FlagKind.UNFAMILIAR, "", {})]
+    assert found.harm == sum(HeadScore.objects.values_list("harm", flat=True))
+    (row,) = listing(state="labelling").rows
+    assert row.reason == "unlike the cases that the model learnt from"
+    page = casepage.page(found)
+    assert page.reason == row.reason
+    assert predict(version, "1", prediction).state == CaseState.ACCEPTED
+    assert open_flags(case_named("1")) == []
 
 
 def test_an_audited_case_goes_to_annotators_however_sure_the_model_is(helpline, import_rows, version) -> None:

@@ -51,8 +51,8 @@ def test_serving_needs_neither_torch_nor_transformers(tiny_folder: Path) -> None
     program = """
         import json, sys
         from ml import serving
-        found = serving.Predictor(sys.argv[1]).explain(["hello ship ship", "Road road calm calm"])
-        print(json.dumps([{key: answer.answer for key, answer in prediction.items()} for prediction, _ in found]))
+        found = serving.Predictor(sys.argv[1]).read(["hello ship ship", "Road road calm calm"])
+        print(json.dumps([{key: answer.answer for key, answer in one.prediction.items()} for one in found]))
         print([name for name in sys.modules if name.split(".")[0] in ("torch", "transformers", "safetensors")])
     """
     command = [sys.executable, "-c", textwrap.dedent(program), str(tiny_folder)]
@@ -119,14 +119,14 @@ def test_texts_with_few_words_or_none_are_answered(predictor: Predictor, text: s
     assert list(found) == list(SCHEMA.by_key)
     assert sum(found["thing"].probabilities.values()) == pytest.approx(1.0)
     assert found["names"].answer == [] or text == "Ship"
-    [(again, looks)] = predictor.explain([text])
-    assert again == found
-    assert all(0 <= look.start < look.end <= len(text) for one in looks.values() for look in one)
+    [again] = predictor.read([text])
+    assert again.prediction == found
+    assert all(0 <= look.start < look.end <= len(text) for one in again.looks.values() for look in one)
 
 
 def test_no_texts_give_no_predictions(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
-    assert predictor.explain([]) == []
+    assert predictor.read([]) == []
 
 
 @settings(deadline=None, max_examples=40)
@@ -141,22 +141,25 @@ def test_a_child_never_stands_under_another_parent(arbitrary: Predictor, chosen:
 
 def test_what_a_head_looked_at_is_a_share_of_the_words_of_the_text(predictor: Predictor) -> None:
     texts = [*(case.text for case in tiny.cases(30, seed=9)), "the " * 120 + "Ship", "hello, ship!"]
-    explained = predictor.explain(texts)
-    for text, (prediction, looks) in zip(texts, explained, strict=True):
-        assert set(looks) == POOLED <= set(prediction)
+    read = predictor.read(texts)
+    for text, one in zip(texts, read, strict=True):
+        assert set(one.looks) == POOLED <= set(one.prediction)
         words = [word for part in text.split() for word in ([part] if part.isalpha() else [part[:-1], part[-1]])]
-        for found in looks.values():
+        for found in one.looks.values():
             assert [text[look.start : look.end] for look in found] == words
             assert all(look.weight >= 0 for look in found)
             assert 0.5 < sum(look.weight for look in found) <= 1 + 1e-6
-    assert [prediction for prediction, _ in explained] == predictor.predict(texts)
+    assert [one.prediction for one in read] == predictor.predict(texts)
 
 
 def test_only_the_words_that_were_looked_at_most_are_told_when_asked(predictor: Predictor) -> None:
     text = "the " * 20 + "ship calm"
-    [(_, whole)], [(_, part)] = predictor.explain([text]), predictor.explain([text], most=3)
-    for head, found in part.items():
-        assert found == sorted(sorted(whole[head], key=lambda look: -look.weight)[:3], key=lambda look: look.start)
+    [whole], [part], [none] = (predictor.read([text], most=most) for most in (None, 3, 0))
+    assert none.looks == {}
+    for head, found in part.looks.items():
+        assert found == sorted(
+            sorted(whole.looks[head], key=lambda look: -look.weight)[:3], key=lambda look: look.start
+        )
 
 
 @pytest.mark.parametrize(
@@ -174,10 +177,11 @@ def test_what_a_head_looked_at_are_the_words_of_the_phrase_that_its_query_asks_f
     with torch.no_grad():
         network.head("thing").query.copy_(50 * (phrases[phrase] - phrases.mean(dim=0))[None])
     export.save(replace(tiny_model, network=network, held_out=[]), tmp_path / "model")
-    [(_, looks)] = Predictor(tmp_path / "model").explain([text])
-    weights = [look.weight for look in looks["thing"]]
+    [found] = Predictor(tmp_path / "model").read([text])
+    weights = [look.weight for look in found.looks["thing"]]
     assert [at for at, weight in enumerate(weights) if weight > 0.06] == list(words)
-    assert max(look.weight for look in looks["place"]) < 0.03, "a head that asks for nothing looks everywhere alike"
+    everywhere = max(look.weight for look in found.looks["place"])
+    assert everywhere < 0.03, "a head that asks for nothing looks everywhere alike"
 
 
 def test_several_threads_may_ask_at_once(predictor: Predictor) -> None:

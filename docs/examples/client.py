@@ -50,10 +50,11 @@ class Answer(TypedDict):
 
 
 class Prediction(TypedDict):
-    """What a version says of a case."""
+    """What a version says of a case, and whether that is like those that it learnt from."""
 
     version: str
     is_trained: bool
+    is_familiar: bool
     at: str
     heads: dict[str, Answer]
 

@@ -47,17 +47,19 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _predicted(predictor: Predictor, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:
-    for row, prediction in zip(rows, predictor.predict([row.text for row in rows]), strict=True):
-        yield {"id": row.id, "heads": {key: answer.as_json() for key, answer in prediction.items()}}
+    for row, found in zip(rows, predictor.read([row.text for row in rows], most=0), strict=True):
+        heads = {key: answer.as_json() for key, answer in found.prediction.items()}
+        yield {"id": row.id, "is_familiar": found.is_familiar, "heads": heads}
 
 
 def _explained(predictor: Predictor, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:
     """Yield what `_predicted` does, with the words that each head looked at."""
-    for row, (prediction, looks) in zip(rows, predictor.explain([row.text for row in rows]), strict=True):
-        looked = {key: {"looks": [asdict(look) for look in found]} for key, found in looks.items()}
+    for row, found in zip(rows, predictor.read([row.text for row in rows]), strict=True):
+        looked = {key: {"looks": [asdict(look) for look in words]} for key, words in found.looks.items()}
         yield {
             "id": row.id,
-            "heads": {key: {**one.as_json(), **looked.get(key, {})} for key, one in prediction.items()},
+            "is_familiar": found.is_familiar,
+            "heads": {key: {**one.as_json(), **looked.get(key, {})} for key, one in found.prediction.items()},
         }
 
 

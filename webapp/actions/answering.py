@@ -26,7 +26,7 @@ def answer(
         schema, text, source=source, by=by, external_id=external_id, conversation=conversation, is_predicted=True
     )
     (reading,) = model.read([text_of(case)], most=MOST_LOOKS)
-    predictions.store(version, [case], [reading.prediction], looks=[reading.looks])
+    predictions.store(version, [case], [reading.prediction], looks=[reading.looks], familiar=[reading.is_familiar])
     sketches.store({case.pk: sketch(reading.vector)}, encoder=model.encoder_hash)
     return case, version, reading.prediction
 

@@ -13,7 +13,8 @@ from webapp.models import Case, Flag
 
 BY_ANNOTATOR = {"by": "annotator"}  # Among the facts of what a person called urgent
 # Raised by routing, and so replaced when another version answers; the others stay until a person has decided.
-OF_MODEL = Q(kind__in=(FlagKind.LOW_CONFIDENCE, FlagKind.UNTRAINED, FlagKind.URGENT)) & ~Q(facts__has_key="by")
+BY_ROUTING = (FlagKind.LOW_CONFIDENCE, FlagKind.UNTRAINED, FlagKind.UNFAMILIAR, FlagKind.URGENT)
+OF_MODEL = Q(kind__in=BY_ROUTING) & ~Q(facts__has_key="by")
 # Raised by people, or about them: no prediction takes a case with one of these out of review
 OF_PEOPLE = ~OF_MODEL & ~Q(kind=FlagKind.AUDIT)
 

@@ -102,6 +102,7 @@ def store(
     predictions: Sequence[types.Prediction],
     *,
     looks: Sequence[Looks] | None = None,
+    familiar: Sequence[bool] | None = None,
 ) -> None:
     """Store predictions, one for each case in the same order, and route the cases that nobody has decided.
 
@@ -109,6 +110,7 @@ def store(
 
     Args:
         looks: which words were looked at in each case, where the version can tell.
+        familiar: whether each is like those that the version learnt from, where it can tell.
     """
     parsed = version.schema_version.parsed
     rules = schemas.policy(version.schema).parsed
@@ -121,12 +123,15 @@ def store(
                 looks={
                     key: [(one.start, one.end, round(one.weight, 4)) for one in words] for key, words in looked.items()
                 },
+                is_familiar=is_familiar,
             )
-            for case, found, looked in zip(cases, predictions, looks or [{}] * len(cases), strict=True)
+            for case, found, looked, is_familiar in zip(
+                cases, predictions, looks or [{}] * len(cases), familiar or [True] * len(cases), strict=True
+            )
         ],
         update_conflicts=True,
         unique_fields=["case", "version"],
-        update_fields=["heads", "looks"],
+        update_fields=["heads", "looks", "is_familiar"],
     )
     _store_scores(parsed, rules, rows, predictions)
     _route(parsed, rules, cases, rows, predictions)
@@ -141,7 +146,7 @@ def _store_scores(
             answer = head.answer if isinstance(head.answer, str) else ""
             if parsed.head(key).kind == schema.Kind.CHOICES:
                 answer = ", ".join(str(label) for label in head.answer)
-            harm = policy.head_harm(parsed.head(key), rules, head)
+            harm = policy.head_harm(parsed.head(key), rules, head if row.is_familiar else None)
             scores.append(
                 HeadScore(prediction=row, head=key, answer_key=answer[:300], confidence=head.confidence, harm=harm)
             )
@@ -168,7 +173,7 @@ def _route(
     for row, found in zip(rows, predictions, strict=True):
         case = locked[row.case_id]
         case.current_prediction = row
-        decision = policy.decide(parsed, rules, found, is_audit=case.is_audit)
+        decision = policy.decide(parsed, rules, found, is_audit=case.is_audit, is_familiar=row.is_familiar)
         case.harm = decision.harm
         case.rank = policy.rank(decision.harm, case.received_at, doubling_hours=rules.doubling_hours)
         if case.state in OPEN_STATES:

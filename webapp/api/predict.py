@@ -36,22 +36,20 @@ def predict(request: HttpRequest, body: PredictIn) -> dict[str, Any]:
     known = model.manifest["heads"]
     if unknown := [key for key in body.heads or [] if key not in known]:
         raise Refused(404, f"{len(unknown)} heads are unknown; {version} answers {', '.join(known)}")
-    if body.explain:
-        found = model.explain(body.texts, most=MOST_LOOKS)
-    else:
-        found = [(said, {}) for said in model.predict(body.texts)]
+    found = model.read(body.texts, most=MOST_LOOKS if body.explain else 0)
     told = [
         {
-            key: answers.head_of(head, probabilities=body.probabilities, words=_words(looks.get(key)))
-            for key, head in said.items()
+            key: answers.head_of(head, probabilities=body.probabilities, words=_words(one.looks.get(key)))
+            for key, head in one.prediction.items()
             if body.heads is None or key in body.heads
         }
-        for said, looks in found
+        for one in found
     ]
     blind = audits.blind(body.texts) if caller_of(request).user is not None else set[str]()
     return {
         "version": str(version),
         "predictions": [{} if text in blind else one for text, one in zip(body.texts, told, strict=True)],
+        "familiar": [one.is_familiar for one in found],
     }
 
 

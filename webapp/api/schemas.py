@@ -106,17 +106,19 @@ class PredictIn(Request):
 
 
 class PredictOut(Schema):
-    """What the version in use says of each text, in order."""
+    """What the version in use says of each text, in order, and whether the text is like those that it learnt from."""
 
     version: str
     predictions: list[dict[str, HeadOut]]
+    familiar: list[bool]
 
 
 class PredictionOut(Schema):
-    """What a version says of a case."""
+    """What a version says of a case, and whether that is like those that it learnt from."""
 
     version: str
     is_trained: bool
+    is_familiar: bool
     at: datetime
     heads: dict[str, HeadOut]
 

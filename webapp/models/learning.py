@@ -52,12 +52,14 @@ class Prediction(models.Model):
     """What one version says of one case: per head the answer, the confidence and the probabilities.
 
     `looks` holds the words that each head looked at most, as (start, end, weight); none of a version that cannot tell.
+    Where the text `is_familiar`, it is like those that the version learnt from.
     """
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="predictions")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="predictions")
     heads = models.JSONField()
     looks = models.JSONField(default=dict)
+    is_familiar = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -109,6 +109,7 @@ def told(case: Case, token: Token | None) -> dict[str, Any]:
         else {
             "version": str(said.version),
             "is_trained": said.version.is_trained,
+            "is_familiar": said.is_familiar,
             "at": said.created_at,
             "heads": {key: head_of(HeadPrediction.from_json(head)) for key, head in said.heads.items()},
         },

@@ -71,6 +71,7 @@ class _Predicted:
     pk: int
     source: str
     external_id: str
+    is_familiar: bool
     said: Prediction
 
 
@@ -106,7 +107,7 @@ def _tally(
     found = Tally()
     for case in cases:
         is_audit = policy.is_audited(case.source, case.external_id, salt=schema.audit_salt, share=rules.audit_share)
-        decision = policy.decide(parsed, rules, case.said, is_audit=is_audit)
+        decision = policy.decide(parsed, rules, case.said, is_audit=is_audit, is_familiar=case.is_familiar)
         found.went[decision.destination] += 1
         reasons = {(reason.kind, reason.head) for reason in decision.reasons}
         found.reasons.update(reasons)
@@ -124,12 +125,16 @@ def _newest(schema: Schema, heads: list[str], since: datetime) -> list[_Predicte
         .exclude(state__in=[CaseState.WITHDRAWN, CaseState.ERASED])
         .order_by("-current_prediction_id")
         .values_list(
-            "pk", "source", "external_id", *(KeyTransform(head, "current_prediction__heads") for head in heads)
+            "pk",
+            "source",
+            "external_id",
+            "current_prediction__is_familiar",
+            *(KeyTransform(head, "current_prediction__heads") for head in heads),
         )
     )
     return [
-        _Predicted(pk, source, external_id, _prediction(heads, said))
-        for pk, source, external_id, *said in rows[: MOST + 1]
+        _Predicted(pk, source, external_id, is_familiar, _prediction(heads, said))
+        for pk, source, external_id, is_familiar, *said in rows[: MOST + 1]
     ]
 
 

@@ -33,6 +33,7 @@ ORDER = (
     FlagKind.DISAGREEMENT,
     FlagKind.INVALID,
     FlagKind.LOW_RATING,
+    FlagKind.UNFAMILIAR,
     FlagKind.LOW_CONFIDENCE,
     FlagKind.UNTRAINED,
     FlagKind.AUDIT,
@@ -54,6 +55,7 @@ PHASES = {
     "predict": ("measuring on cases that it did not learn from", "texts"),
     "definitions": ("comparing with the label definitions", "texts"),
 }
+UNFAMILIAR = "unlike the cases that the model learnt from"
 NOT_CALIBRATED = "not calibrated: too few labels to check it"
 MAY_END_EARLY = ("train", "tune")  # Once cases that are held out show that it gets no better
 
@@ -184,6 +186,8 @@ def _part(schema: Schema, flag: Flag) -> str:
             return many if others else f"{last} asks for a second opinion"
         case FlagKind.LOW_RATING if "rating" in facts:
             return f"an agent rated its {facts['task']} {facts['rating']} of 5"
+        case FlagKind.UNFAMILIAR:
+            return UNFAMILIAR
         case FlagKind.AUDIT:
             return "audit: answered without the model"
         case _:

@@ -99,8 +99,9 @@ def _store(
 ) -> None:
     said = [one.prediction if isinstance(one, Reading) else one for one in found]
     looks = [one.looks if isinstance(one, Reading) else {} for one in found]
+    familiar = [one.is_familiar if isinstance(one, Reading) else True for one in found]
     try:
-        predictions.store(version, cases, said, looks=looks)
+        predictions.store(version, cases, said, looks=looks, familiar=familiar)
         if isinstance(model, Predictor):
             _store_sketches(model, cases, found)
     except Exception:
