@@ -20,7 +20,7 @@ def test_cases_are_chosen_answered_learnt_from_and_measured_on_the_same_test_set
     toy: Schema, tmp_path: Path, choice: str
 ) -> None:
     rows = tiny.cases(100)
-    found = cycle.run(toy, rows, Plan(choice=choice, cycles=1, test=30, begin=40, each=20), tmp_path / "cases.jsonl")
+    found = cycle.run(toy, rows, Plan(choice=choice, cycles=1, test=30, begin=40, each=20), tmp_path)
 
     assert [one["labelled"] for one in found["trainings"]] == [40, 60]
     assert found["pool"] == 70

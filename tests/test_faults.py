@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.db import connection
 
+from tests.conftest import NOON, case_named, submission, trained_version
 from tests.proof import counts
 from webapp import faults
+from webapp.actions import submissions
 from webapp.engines.folders import REPOSITORY
+from webapp.models import Case, CaseState, Outbox, Promotion, Run, RunState
 
 DIE = "import django; django.setup(); from webapp import faults; faults.point('{}'); print('alive')"
 
@@ -57,8 +67,65 @@ def test_every_point_is_somewhere_and_named_in_one_list() -> None:
 @pytest.mark.parametrize("name", ["OPEN_RUNS", "WAITS", "UNTOLD", "NOT_PREDICTED", "UNDER_WAY", "NO_NEXT_STEP",
                                   "STANDING", "HALF_STORED", "UNEXPLAINED", "IN_USE_FOLDERS"])  # fmt: skip
 def test_what_chaos_counts_can_be_asked_of_the_tables_as_they_are(name: str) -> None:
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute(getattr(counts, name))
         assert cursor.fetchall() == []
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What `counts` asks of a Caseloop: our database, and tasks that Label Studio holds."""
+
+    folders: SimpleNamespace
+    cases: Sequence[int] = ()
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def label_studio_rows(self, query: str) -> list[tuple[str]]:
+        assert query == "select data from task"
+        return [(json.dumps({"case_id": str(case)}),) for case in self.cases]
+
+
+def counted(
+    tmp_path: Path, *, cases: Sequence[int | None] = (), made: AbstractSet[int] = frozenset()
+) -> dict[str, int]:
+    """Return the faults that are there."""
+    found = counts.faults(Settled(SimpleNamespace(var=tmp_path), cases), made)  # type: ignore[arg-type]
+    return {name: number for name, number in found.items() if number}
+
+
+def test_each_fault_that_killing_may_leave_is_counted(helpline, import_rows, tmp_path: Path) -> None:
+    import_rows(helpline, {"id": "1", "text": "She is hungry."}, {"id": "2", "text": "He left."})
+    case, other = case_named("1"), case_named("2")
+    version = trained_version(helpline)
+    assert counted(tmp_path)["cases_without_next_step"] == 2, "new ones wait for a prediction"
+    Case.objects.update(state=CaseState.DECIDED)
+    assert counted(tmp_path) == {}
+
+    run = Run.objects.create(schema=helpline, schema_version=version.schema_version, state=RunState.RUNNING)
+    assert counted(tmp_path) == {"stuck_runs": 1}
+    Run.objects.filter(pk=run.pk).update(state=RunState.SUCCEEDED, version=version)
+    assert counted(tmp_path) == {"half_promoted": 1}, "without an evaluation"
+    Run.objects.all().delete()
+    Promotion.objects.create(schema=helpline, version=version, reason="nobody wrote down why")
+    there = {"half_promoted": 2}
+    assert counted(tmp_path) == there, "nothing in the audit log, and no files"
+    Case.objects.filter(pk=case.pk).update(state=CaseState.ACCEPTED)
+    assert counted(tmp_path) == there | {"not_predicted_by_the_version_in_use": 1}
+    Case.objects.filter(pk=case.pk).update(state=CaseState.DECIDED)
+
+    assert counted(tmp_path, made={7}) == there | {"lost_annotations": 1}
+    submissions.record(case, submission(helpline, "Juma", {"priority": "2"}, id=7))
+    Outbox.objects.all().delete()
+    Case.objects.filter(pk=case.pk).update(state=CaseState.DECIDED)
+    assert counted(tmp_path, made={7}) == there
+    assert counted(tmp_path, cases=[case.pk, case.pk]) == there | {"double_tasks": 1}
+    assert counted(tmp_path, cases=[10**9]) == there | {"tasks_of_no_case": 1}
+    Case.objects.filter(pk=other.pk).update(state=CaseState.ERASED)
+    assert counted(tmp_path, cases=[other.pk]) == there | {"tasks_of_no_case": 1}
+    Outbox.objects.create(case=case, purpose="push", due_at=NOON)
+    assert counted(tmp_path) == there | {"outbox_waiting": 1}

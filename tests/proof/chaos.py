@@ -25,7 +25,7 @@ from annotate import payloads
 from ml import schema as shipped
 from tests import stack as stacks
 from tests.engines import VAR
-from tests.proof import counts, rollback
+from tests.proof import annotators, counts, rollback
 from tests.receiving import receiver
 from tests.stack import Stack
 from webapp.demo import generate
@@ -35,7 +35,6 @@ HELPLINE = shipped.load("helpline")
 ADMIN = "chaos"
 LABELLED, BATCH = 160, 20  # Cases to begin with, and of each import
 SERVERS = ("engines:postgres", "engines:valkey", "webapp:scheduler", "webapp:web", "webapp:errands", "webapp:worker")
-LONGEST_TRAINING = 30.0  # Seconds after its beginning within which a training is killed
 SETTLING_SECONDS = 600.0  # What a dead worker had claimed is free after two minutes; Label Studio is tried for longer
 DYING_SECONDS = 120.0  # Within which something comes to a point
 
@@ -133,17 +132,20 @@ class Chaos:
         with httpx.Client(base_url=addresses["LABEL_STUDIO_URL"], headers=headers, timeout=60) as http:
             for row in free:
                 with suppress(httpx.TransportError):
-                    body = {"result": payloads.result_of(HELPLINE, self._answers()), "lead_time": 3.0}
+                    body = {"result": payloads.result_of(HELPLINE, annotators.answers(self.rng)), "lead_time": 3.0}
                     made = http.post(f"/api/tasks/{row['task']}/annotations/", json=body)
                     if made.status_code == httpx.codes.CREATED:
                         self.made.add(int(made.json()["id"]))
 
     def kill_trainings(self, times: int) -> None:
-        """Kill the training worker at random moments of runs."""
-        for _ in range(times):
+        """Kill the training worker at random moments of runs; one that ended before its moment does not count."""
+        killed = 0
+        while killed < times:
             self._begin_training()
-            time.sleep(self.rng.uniform(0, LONGEST_TRAINING))
-            self.kill("webapp:trainer")
+            time.sleep(self.rng.uniform(0, self._training_seconds()))
+            if self._ask("select 1 from webapp_run where state = 'running'"):
+                self.kill("webapp:trainer")
+                killed += 1
             self.work()
 
     def kill_server(self, program: str) -> None:
@@ -210,6 +212,12 @@ class Chaos:
 
         self.stack.wait_for("a training to begin", runs)
 
+    def _training_seconds(self) -> float:
+        """Return how long the last training took that was not killed."""
+        took = "extract(epoch from finished_at - started_at)::float as seconds"
+        rows = self._ask(f"select {took} from webapp_run where state = 'succeeded' order by id desc limit 1")  # noqa: S608
+        return float(rows[0]["seconds"])
+
     def _promote_another(self) -> None:
         """Put a version in use that is not."""
         trained = self._ask(
@@ -233,15 +241,6 @@ class Chaos:
             return
         case = found[0]
         self._try("erase_case", str(case["id"]), "--reason", "chaos", "--by", ADMIN, "--confirm", case["external_id"])
-
-    def _answers(self) -> dict[str, Any]:
-        sub = self.rng.choice(HELPLINE.head("sub_category").labels)
-        return {
-            "main_category": str(sub.parent),
-            "sub_category": sub.key,
-            "intervention": [self.rng.choice(HELPLINE.head("intervention").keys)],
-            "priority": "2",
-        }
 
     def _try(self, *arguments: str) -> None:
         """Run a command that may die, or be refused since parts are down."""

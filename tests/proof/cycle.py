@@ -61,26 +61,26 @@ def main() -> None:
     parser.add_argument("--plan", type=json.loads, default={})
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
-        settings.MODELS_DIR = Path(folder)  # Each plan numbers its versions anew
-        sys.stdout.write(json.dumps(_run_apart(given.data, Plan(**given.plan))) + "\n")
+        settings.MODELS_DIR = Path(folder) / "models"  # Each plan numbers its versions anew
+        sys.stdout.write(json.dumps(_run_apart(given.data, Plan(**given.plan), Path(folder))) + "\n")
 
 
-def _run_apart(data: Path, plan: Plan) -> dict[str, Any]:
+def _run_apart(data: Path, plan: Plan, folder: Path) -> dict[str, Any]:
     """Run a plan in a database of its own."""
     name = connection.settings_dict["NAME"]
     connection.creation.create_test_db(verbosity=0, autoclobber=True)
     try:
         parsed = schemas_of_files.load("helpline")
-        return run(schemas.register(parsed).schema, examples.read(data, parsed), plan, data)
+        return run(schemas.register(parsed).schema, examples.read(data, parsed), plan, folder)
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
 
 
-def run(schema: Schema, rows: Sequence[Example], plan: Plan, place: Path) -> dict[str, Any]:
+def run(schema: Schema, rows: Sequence[Example], plan: Plan, folder: Path) -> dict[str, Any]:
     """Import the cases, most without their labels, and turn the cycle.
 
     Args:
-        place: a file or folder beside which the files to import are written.
+        folder: where the files to import are written, one at a time.
 
     Returns:
         The plan's values; `pool`, how many cases could be asked about; `refused`, the promotions that the gate refused;
@@ -95,10 +95,10 @@ def run(schema: Schema, rows: Sequence[Example], plan: Plan, place: Path) -> dic
     rng = np.random.default_rng(plan.seed)
     begun = set(rng.permutation(len(pool))[: plan.begin].tolist())
     known = {_id(row, Side.TRAIN): row for row in pool}
-    _import(schema, place, [_row(row, Side.TEST) for row in test], "test")
+    _import(schema, folder, [_row(row, Side.TEST) for row in test], "test")
     labelled = [_row(row, Side.TRAIN) for at, row in enumerate(pool) if at in begun]
     bare = [_row(row, Side.TRAIN) | {"labels": {}} for at, row in enumerate(pool) if at not in begun]
-    _import(schema, place, labelled + bare, "pool")
+    _import(schema, folder, labelled + bare, "pool")
     admin = people.create("proof", email="proof@caseloop.local", password="not-for-signing-in", role=Role.ADMIN)
     xml = config.build(parsed)
     project, _ = LabelStudioProject.objects.get_or_create(
@@ -181,8 +181,8 @@ def _row(row: Example, side: Side) -> dict[str, Any]:
     return {"id": _id(row, side), "text": row.text, "labels": row.labels}
 
 
-def _import(schema: Schema, place: Path, rows: Sequence[dict[str, Any]], name: str) -> None:
-    file = place.parent / f"{place.stem}-{name}.jsonl"
+def _import(schema: Schema, folder: Path, rows: Sequence[dict[str, Any]], name: str) -> None:
+    file = folder / f"{name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     imports.apply(imports.open_import(schema, file, name=file.name, mapping={}, source=SOURCE, by=None), file)
     file.unlink()

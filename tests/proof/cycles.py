@@ -21,6 +21,7 @@ from tests import engines
 from webapp.engines.folders import REPOSITORY
 
 CHOICES = ("default", "random")
+PROGRAM = ("ml", "webapp/actions", "webapp/queries", "webapp/worker", "tests/proof")  # What a plan's figures depend on
 
 
 def main() -> None:
@@ -63,7 +64,8 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 def done(plan: Mapping[str, Any], data: Path, work: Path) -> dict[str, Any]:
     """Return what a plan found: from its file, or by doing it now."""
-    digest = hashlib.sha256(data.read_bytes() + json.dumps(plan).encode()).hexdigest()
+    parts = [data.read_bytes(), json.dumps(plan).encode(), *map(_program, PROGRAM)]
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()
     place = work / f"{digest[:16]}.json"
     if not place.exists():
         begun = time.monotonic()
@@ -77,6 +79,12 @@ def done(plan: Mapping[str, Any], data: Path, work: Path) -> dict[str, Any]:
     found = json.loads(place.read_text())
     sys.stderr.write(f"{plan}: {found['total_seconds']} s\n")
     return dict(found)
+
+
+def _program(folder: str) -> bytes:
+    """Return what a folder's files say, so that a plan that another program did is done again."""
+    files = sorted((REPOSITORY / folder).rglob("*.*"))
+    return b"".join(file.read_bytes() for file in files if file.suffix in (".py", ".toml"))
 
 
 if __name__ == "__main__":

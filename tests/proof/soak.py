@@ -10,13 +10,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests import stack as stacks
-from tests.proof import counts, faults, speed
+from tests.proof import counts, outages, speed
 from tests.proof.annotators import Annotator, ApiAnnotator, BrowserAnnotator
 from tests.stack import Stack
 from webapp.demo import generate
@@ -111,12 +112,12 @@ def _person(stack: Stack, kind: type[Annotator], number: int, over: threading.Ev
 
 def _go_wrong(stack: Stack, seconds: float, files: Any, people: list[Annotator]) -> dict[str, int]:
     """Let things fail, and cases come in, each at its time."""
-    plan = [(share, "label_studio_stopped", partial(faults.stop, stack, faults.LABEL_STUDIO)) for share in AWAY_FROM]
-    plan += [
-        (share + AWAY, "label_studio_started", partial(faults.start, stack, faults.LABEL_STUDIO)) for share in AWAY_FROM
-    ]
-    plan += [(share, "workers_killed", partial(faults.kill_workers, stack)) for share in WORKERS_KILLED]
-    plan += [(share, "broker_killed", partial(faults.kill_broker, stack)) for share in BROKER_KILLED]
+    stop, start = (partial(act, stack, outages.LABEL_STUDIO) for act in (outages.stop, outages.start))
+    plan: list[tuple[float, str, Callable[[], object]]] = []
+    for share in AWAY_FROM:
+        plan += [(share, "label_studio_stopped", stop), (share + AWAY, "label_studio_started", start)]
+    plan += [(share, "workers_killed", partial(outages.kill_workers, stack)) for share in WORKERS_KILLED]
+    plan += [(share, "broker_killed", partial(outages.kill_broker, stack)) for share in BROKER_KILLED]
     plan += [(share, "imports", lambda: stack.manage("import_cases", str(next(files)))) for share in IMPORTED[1:]]
     done: Counter[str] = Counter()
     begun = time.monotonic()

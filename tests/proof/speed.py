@@ -17,7 +17,7 @@ import httpx
 
 from annotate import payloads
 from tests.engines import NOBODY_LISTENS
-from tests.proof import faults
+from tests.proof import outages
 from tests.proof.annotators import HELPLINE, answers
 from tests.stack import Stack
 from webapp.engines.folders import REPOSITORY
@@ -29,7 +29,7 @@ BLOCKED_AT_MOST = 30  # Seconds until such a one is in our database
 
 def measure(stack: Stack, file: Path) -> dict[str, Any]:
     """Bring the cases of a file in and an annotation of each back, with nobody else at work."""
-    faults.stop(stack, faults.ERRANDS)
+    outages.stop(stack, outages.ERRANDS)
     stack.manage("import_cases", str(file))
     _wait(stack, "select 1 from webapp_case where state = 'new'", "predictions")
     sent_in = _turns(stack, "deliver")
@@ -45,7 +45,7 @@ def measure(stack: Stack, file: Path) -> dict[str, Any]:
         handed_in = time.monotonic() - begun
         came_back = _turns(stack, "poll")
         stored = stack.rows("select count(*) as n from webapp_annotation")[0]["n"]
-        faults.start(stack, faults.ERRANDS)
+        outages.start(stack, outages.ERRANDS)
         return {
             "cases": len(tasks) + BLOCKED,
             "regions_of_one_prediction": len(regions),
