@@ -130,7 +130,9 @@ define install
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "expected Python 3.11 or later, found $$($(PYTHON) --version); name one with make PYTHON=python3.12"; exit 1; }
 @echo "Installing $< into $(@D); the first time takes minutes"
-@umask 022 && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
+@{ while sleep 30 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do echo "  still installing into $(@D)"; done; } & told=$$!; \
+	trap "kill $$told 2>/dev/null" EXIT; \
+	umask 022 && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 @touch $@
 endef
 
