@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.actions import runs
 from webapp.errors import CaseloopError
-from webapp.management import named
+from webapp.management import following, named
 from webapp.models import Profile, Run, RunState, Schema
 
 
@@ -41,9 +40,7 @@ class Command(BaseCommand):
             self._follow(run)
 
     def _follow(self, run: Run) -> None:
-        while run.is_open:
-            time.sleep(1)
-            run.refresh_from_db()
+        following.until_ended(run, self.stdout.write)
         if run.state != RunState.SUCCEEDED or run.version is None:
             raise CommandError(f"run {run.pk} {run.state}: {run.failure}")
         self.stdout.write(f"run {run.pk} succeeded: version {run.version.number}")
