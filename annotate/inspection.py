@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from annotate import config, files, payloads
+from annotate import config, files
 from annotate.client import MISSING, PAGE, Client
 from annotate.errors import LabelStudioRefused
 from ml.schema import Schema
@@ -18,6 +18,7 @@ from ml.types import Labels
 
 STANDING_FIELDS = "id,label_config,task_number"
 TASK_FIELDS = "id,data,total_annotations,cancelled_annotations"
+LARGEST = 2**63 - 1  # That a column holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Standing:
 class TaskThere:
     """A task of a project. `case_id` is empty where its data names none; `is_annotated` counts skips too.
 
-    `cover` is as `payloads.cover_of` tells it.
+    `cover` is as `cover_of` tells it.
     """
 
     id: int
@@ -89,11 +90,22 @@ def tasks(client: Client, project: int) -> Iterator[TaskThere]:
         found = client.ask("GET", "api/tasks/", params=params)["tasks"]
         for task in found:
             is_annotated = bool(task["total_annotations"] or task["cancelled_annotations"])
-            cover = payloads.cover_of(task["data"])
+            cover = cover_of(task["data"])
             yield TaskThere(task["id"], str(task["data"].get(config.CASE_ID, "")), is_annotated, cover)
         if len(found) < PAGE:
             return
         seen = found[-1]["id"]
+
+
+def cover_of(data: object) -> int | None:
+    """Return the number of the cover that the data of a task names; None where it names none, 0 where it is no number.
+
+    No row has the number 0.
+    """
+    named = data.get(config.COVER) if isinstance(data, Mapping) else None
+    if named is None:
+        return None
+    return named if type(named) is int and 0 < named <= LARGEST else 0
 
 
 def annotation_entry(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
@@ -26,7 +26,6 @@ Json: TypeAlias = Mapping[str, Any]
 T = TypeVar("T")
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
-LARGEST = 2**63 - 1  # That a column holds
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # Stands for a moment that cannot be read
 
 
@@ -90,12 +89,15 @@ def task(
 def predictions_entry(schema: Schema, prediction: Prediction | None, version: str, *, rank: float) -> dict[str, Any]:
     """Return one prediction in Label Studio's form; it is empty, and only holds the place in the queue, for None.
 
-    Where the model finds none of a head's labels nothing is ticked: that none fits is for a person to say.
+    Where the model finds that no label of a question fits, that is ticked: the question is required. Spans are not, and
+    the tick that there are none would have to be taken away before one is marked.
 
     Raises:
         PayloadError: the prediction holds a label that the schema does not have.
     """
-    labels = {key: head.answer for key, head in (prediction or {}).items() if head.answer}
+    said = {key: head.answer for key, head in (prediction or {}).items()}
+    may_be_none = {head.key for head in schema.of_kind(Kind.CHOICES)}
+    labels = {key: answer for key, answer in said.items() if answer or (answer == [] and key in may_be_none)}
     return {"model_version": version, "score": score_of(rank), "result": result_of(schema, labels)}
 
 
@@ -125,13 +127,16 @@ def result_of(schema: Schema, labels: Mapping[str, Answer]) -> list[Region]:
     return regions
 
 
-def labels_of(schema: Schema, result: Sequence[Any], text: str) -> tuple[Labels, list[Problem]]:
+def labels_of(
+    schema: Schema, result: Sequence[Any], text: str, *, said_none: Collection[str] = ()
+) -> tuple[Labels, list[Problem]]:
     """Return the labels of a result, and what in it cannot be understood.
 
     Args:
         schema: the heads and their labels.
         result: the regions as Label Studio sent them.
         text: the text of the task, which bounds its spans.
+        said_none: heads whose answer was empty beforehand: labels that people tick beside "none of these" stand.
     """
     by_name = {control.name: control for control in config.controls(schema)}
     found: dict[str, list[_Mark]] = {}
@@ -146,12 +151,19 @@ def labels_of(schema: Schema, result: Sequence[Any], text: str) -> tuple[Labels,
                 faults.setdefault(control.head.key, []).append(str(fault))
         elif name != config.COMMENT_NAME:
             faults.setdefault("", []).append(f"region {number} belongs to no control of the schema {schema.name}")
+    for key in {head.key for head in schema.of_kind(Kind.CHOICES)} & found.keys() & set(said_none):
+        found[key] = [mark for mark in found[key] if mark.key is not None] or found[key]
     labels = _assemble(schema, found, faults)
     return labels, [Problem(key, f"{key} {fault}".strip()) for key, said in faults.items() for fault in said]
 
 
-def annotation_of(schema: Schema, found_task: Json, annotation: Json) -> AnnotationReceived:
+def annotation_of(
+    schema: Schema, found_task: Json, annotation: Json, *, said_none: Collection[str] = ()
+) -> AnnotationReceived:
     """Return an annotation out of the JSON of its task and its own. What of it cannot be read is among its problems.
+
+    Args:
+        said_none: as `labels_of` takes it.
 
     Raises:
         PayloadError: it does not tell which annotation it is, and of what.
@@ -167,7 +179,7 @@ def annotation_of(schema: Schema, found_task: Json, annotation: Json) -> Annotat
 
     text = read("text of the task", lambda: str(found_task["data"][config.TEXT])) or ""
     result = read("result", lambda: list(annotation["result"] or [])) or []
-    labels, faults = read("result", lambda: labels_of(schema, result, text)) or ({}, [])
+    labels, faults = read("result", lambda: labels_of(schema, result, text, said_none=said_none)) or ({}, [])
     origins = read("result", lambda: _origins(schema, result)) or {}
     comment = read("comment", lambda: _comment(result)) or ""
     was_cancelled = read("mark of a skip", lambda: bool(annotation["was_cancelled"])) or False
@@ -194,17 +206,6 @@ def annotation_of(schema: Schema, found_task: Json, annotation: Json) -> Annotat
     except UNREADABLE as exc:
         # Without the cause: its message would quote what was received.
         raise PayloadError(f"annotation {annotation.get('id')!r} cannot be read ({type(exc).__name__})") from None
-
-
-def cover_of(data: object) -> int | None:
-    """Return the number of the cover that the data of a task names; None where it names none, 0 where it is no number.
-
-    No row has the number 0.
-    """
-    named = data.get(config.COVER) if isinstance(data, Mapping) else None
-    if named is None:
-        return None
-    return named if type(named) is int and 0 < named <= LARGEST else 0
 
 
 class _Fault(Exception):

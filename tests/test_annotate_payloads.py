@@ -248,9 +248,21 @@ def test_a_blind_case_has_a_place_in_the_queue_and_nothing_filled_in() -> None:
     assert entry["score"] < 0.5
 
 
-def test_that_none_of_the_labels_fits_is_not_filled_in_for_people() -> None:
+def test_that_no_label_of_a_question_fits_is_filled_in_so_that_it_can_be_submitted() -> None:
     prediction = {"intervention": HeadPrediction([], 0.9), "entities": HeadPrediction([], None)}
-    assert payloads.predictions_entry(HELPLINE, prediction, "v3", rank=0.0)["result"] == []
+    result = payloads.predictions_entry(HELPLINE, prediction, "v3", rank=0.0)["result"]
+    assert result == [_region("intervention", "choices", choices=[config.NONE])]
+    assert payloads.labels_of(HELPLINE, result, TEXT) == ({"intervention": []}, [])
+
+
+def test_labels_that_people_tick_beside_a_none_that_was_filled_in_stand() -> None:
+    result = [_region("intervention", "choices", choices=[config.NONE, "Referral"])]
+    assert payloads.labels_of(HELPLINE, result, TEXT, said_none=["intervention", "entities"]) == (
+        {"intervention": ["Referral"]},
+        [],
+    )
+    alone = [_region("intervention", "choices", choices=[config.NONE])]
+    assert payloads.labels_of(HELPLINE, alone, TEXT, said_none=["intervention"]) == ({"intervention": []}, [])
 
 
 @given(RANKS, RANKS)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from annotate import client, payloads
+from annotate import client, config, payloads
+from ml.types import HeadPrediction
 from tests.conftest import case_named, change_policy, helpline_prediction, predict, trained_version
 from tests.engines import NOBODY_LISTENS
 from tests.label_studio.conftest import (
@@ -17,6 +18,7 @@ from tests.label_studio.conftest import (
     TEXT,
     another_process_holding,
     cases_there,
+    labels_of,
     make_due,
     next_case,
     predictions_there,
@@ -234,3 +236,21 @@ def test_a_case_that_the_champion_answers_after_its_promotion_reached_label_stud
     make_due()
     sync.deliver()
     assert predictions_there(browser) == {"1": [("version 2", ABUSE)], "2": [("version 2", ABUSE)]}
+
+
+def test_that_no_label_fits_is_ticked_beforehand_and_gives_way_to_what_people_tick_beside_it(flagged, browser) -> None:
+    prediction = {**helpline_prediction(sure=0.5), "intervention": HeadPrediction([], 0.4)}
+    kept, changed = flagged("kept", prediction=prediction), flagged("changed", prediction=prediction)
+    sync.deliver()
+    assert predictions_there(browser)["kept"] == [("version 1", {**NEGLECT, "intervention": []})]
+    submit(browser, kept, {**NEGLECT, "intervention": []})
+    regions = payloads.result_of(HELPLINE, {**NEGLECT, "intervention": ["Referral"]})
+    for region in regions:
+        if region["from_name"] == "intervention":
+            region["value"]["choices"].append(config.NONE)
+    answer = browser.post(f"/api/tasks/{task_of(changed)}/annotations/", json={"result": regions})
+    assert answer.status_code == 201
+    sync.poll_all()
+    assert [labels_of(case)["intervention"] for case in (kept, changed)] == [[], ["Referral"]]
+    assert {annotation.changed_heads[0] for annotation in changed.annotations.all()} == {"intervention"}
+    assert Case.objects.filter(state=CaseState.DECIDED).count() == 2

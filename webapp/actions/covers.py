@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from annotate import config, payloads
+from annotate import config, inspection
 from annotate.payloads import AnnotationReceived
 from ml import surrogates, types
 from ml.answers import Problem
@@ -71,7 +71,7 @@ def brought_back(
         data: that of the task, which names the cover that it was sent with.
         shown: what was filled in: a span of it that was left stands exactly as it was predicted.
     """
-    number = payloads.cover_of(data)
+    number = inspection.cover_of(data)
     if number is None:
         return received
     heads = [head for head in parsed.of_kind(Kind.SPANS) if head.key in received.labels]

@@ -258,14 +258,18 @@ def shown(parsed: ParsedSchema, case: Case) -> types.Prediction | None:
         return None
     said = {key: types.HeadPrediction.from_json(found) for key, found in case.current_prediction.heads.items()}
     kept = {head.key: known(head, said[head.key].answer) for head in parsed.heads if head.key in said}
-    return {key: replace(said[key], answer=answer) for key, answer in kept.items() if answer}
+    return {key: replace(said[key], answer=answer) for key, answer in kept.items() if answer or answer == []}
 
 
 def known(head: Head, answer: types.Answer) -> types.Answer:
-    """Return what of an answer the head still knows, in its labels; an empty answer where that is nothing."""
+    """Return what of an answer the head still knows, in its labels; "" where that is nothing.
+
+    The empty list says that no label fits.
+    """
     match head.kind, answer:
         case (Kind.CHOICE, str()) | ((Kind.CHOICES | Kind.SPANS), list()):
-            return succession.translate(head, answer) or ""
+            found = succession.translate(head, answer)
+            return "" if found is None else found
         case Kind.RUBRIC, dict():
             criteria = {group.key: {criterion.key for criterion in group.criteria} for group in head.groups}
             kept = {
@@ -314,15 +318,17 @@ def _store(
     emails: Mapping[int, str],
 ) -> None:
     """Store the new and changed annotations of a task, and note the deleted ones."""
-    parsed = project.schema_version.parsed
+    parsed, filled_in = project.schema_version.parsed, _filled_in(case)
+    said = filled_in.heads if filled_in else {}
+    said_none = [key for key in parsed.by_key if key in said and said[key]["answer"] == []]
     for found in task.annotations:
         try:
-            received = payloads.annotation_of(parsed, task.json, found)
+            received = payloads.annotation_of(parsed, task.json, found, said_none=said_none)
         except PayloadError as exc:
             logger.warning("annotation cannot be read", extra={"case": case.pk, "error": str(exc)})
             continue
         external = submissions.External(received.project, received.id, received.updated_at)
-        received = covers.brought_back(case, parsed, task.json.get("data"), received, _filled_in(case))
+        received = covers.brought_back(case, parsed, task.json.get("data"), received, filled_in)
         is_ours = restorations.recognise(case, external, made_at=received.created_at, mark=found.get("import_id"))
         if not is_ours and not submissions.is_stored(external):
             submissions.record(case, _submission(project, case, received, external, emails))
