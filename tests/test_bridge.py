@@ -34,6 +34,26 @@ def test_a_link_from_caseloop_signs_a_person_in_to_the_page_that_it_names(label_
     assert not cookies & {"sessionid", "csrftoken"}  # Names that another server on this host may use
 
 
+def test_who_came_from_caseloop_finds_the_way_back_on_every_page_and_no_settings(label_studio: LabelStudio) -> None:
+    back = "https://desk.example.org/label/helpline/open/"
+    with browser(label_studio) as ann, admin(label_studio) as api:
+        page = ann.get("/bridge/", params={"bridge": sign(label_studio, next="/projects/", back=back)})
+        link = re.search(r'<script src="/bridge/back.js" data-next="(.*?)" data-home="(.*?)">', page.text)
+        assert link is not None
+        assert link.groups() == (back, "https://desk.example.org/label/")
+        assert page.text.rstrip().endswith("</html>"), "the page is whole"
+        assert 'href="/bridge/back.css"' in page.text
+        for name, kind in (("back.js", "text/javascript"), ("back.css", "text/css")):
+            file = ann.get(f"/bridge/{name}")
+            assert (file.status_code, file.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+        for path in ("/projects/1/settings", "/projects/1/settings/labeling"):
+            answer = ann.get(path, follow_redirects=False)
+            assert (answer.status_code, answer.headers["Location"]) == (302, link[2])
+            assert api.get(path, follow_redirects=False).headers.get("Location") != link[2]
+        assert "/bridge/" not in ann.get(WHOAMI).text
+        assert "/bridge/" not in api.get("/projects/").text
+
+
 def test_a_link_works_once(label_studio: LabelStudio) -> None:
     token = sign(label_studio)
     assert follow(label_studio, token)[0].status_code == 200

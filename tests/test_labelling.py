@@ -61,6 +61,13 @@ def test_each_is_taken_to_the_case_of_most_harm_that_nobody_else_has(project, pe
     assert take(amina, project) == "3"
 
 
+def test_who_has_just_answered_a_case_is_taken_to_another_before_we_know_of_it(project, person) -> None:
+    amina, otieno = person(Role.ANNOTATOR, "amina"), person(Role.ANNOTATOR, "otieno")
+    assert take(amina, project) == "1"
+    assert labelling.take_next(amina, project, done=[71]).case.external_id == "2"
+    assert take(otieno, project) == "3", "what is answered is not given to others meanwhile"
+
+
 def test_a_case_that_somebody_skipped_is_for_others(project, person) -> None:
     amina, otieno = person(Role.ANNOTATOR, "amina"), person(Role.ANNOTATOR, "otieno")
     take(amina, project)
@@ -124,10 +131,15 @@ def test_the_next_case_is_a_link_into_its_task_that_signs_its_reader_in(
     found = signing.loads(token, key=settings.LABEL_STUDIO_BRIDGE_SECRET, salt="caseloop-bridge", max_age=60)
     assert (place.netloc, place.path) == ("127.0.0.1:8081", "/bridge/")
     assert (found["email"], found["next"]) == ("amina@example.org", "/projects/5/data?task=71")
+    assert found["back"] == "http://testserver/label/helpline/open/"
     assert sent == [("link_annotator", User.objects.get().pk)], "on first use"
     assert settings.LABEL_STUDIO_PEOPLE.read_text() == '["amina@example.org"]'
     people.number_in_label_studio(people.annotator_of(User.objects.get()), 7)
-    desk.get("/label/helpline/open/")
+    following = parse_qs(urlsplit(desk.get("/label/helpline/open/?done=71").headers["Location"]).query)["bridge"][0]
+    following = signing.loads(following, key=settings.LABEL_STUDIO_BRIDGE_SECRET, salt="caseloop-bridge")
+    assert (following["next"], following["back"]) == ("/projects/5/data?task=72", found["back"])
+    assert "bridge=" in desk.get("/label/helpline/open/?done=72").headers["Location"]
+    assert desk.get("/label/helpline/open/?done=73").headers["Location"] == "/label/", "all three were answered"
     assert len(sent) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.conf import settings
@@ -15,13 +16,21 @@ from webapp.queries import asks, labelling
 
 
 @transaction.atomic
-def take_next(user: User, project: LabelStudioProject) -> LabelStudioTask | None:
+def take_next(user: User, project: LabelStudioProject, *, done: Collection[int] = ()) -> LabelStudioTask | None:
     """Return the task of the case that this person has open, of one asked of them, or of the one that matters most.
 
     Nobody else has it open. It is theirs for LEASE_MINUTES, or until they have answered. None if nothing waits.
+
+    Args:
+        done: the numbers in Label Studio of tasks that they have just answered, which we may not know yet.
     """
     now = timezone.now()
-    mine = labelling.tasks_for(user).filter(project=project).select_for_update(skip_locked=True, of=("self",))
+    mine = (
+        labelling.tasks_for(user)
+        .filter(project=project)
+        .exclude(task__in=done)
+        .select_for_update(skip_locked=True, of=("self",))
+    )
     begun = mine.filter(opened_by=user, opened_until__gt=now).order_by("-opened_until")
     free = mine.exclude(opened_by__isnull=False, opened_until__gt=now).order_by("-case__rank", "case_id")
     asked, _others = asks.by_name(user)

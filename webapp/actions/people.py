@@ -167,11 +167,15 @@ def _give_back(user: User) -> None:
     LabelStudioTask.objects.filter(opened_by=user).update(opened_by=None, opened_until=None)
 
 
-def label_studio_link(user: User, path: str) -> str:
+def label_studio_link(user: User, path: str, *, back: str) -> str:
     """Return where a person reaches a path of Label Studio: for the embedded one, a link that signs them in.
 
     The link works once and for a minute; `label_studio_ext/bridge.py` is the other end of it. On first use a worker
     makes them known there, so that what they do is theirs from the beginning.
+
+    Args:
+        path: of Label Studio.
+        back: the whole address that takes them to their next case when they are done.
     """
     if annotator_of(user).label_studio_user is None:
         tasks.link_annotator.delay(user.pk)
@@ -184,6 +188,7 @@ def label_studio_link(user: User, path: str) -> str:
         "first_name": user.first_name or user.get_username(),
         "last_name": user.last_name,
         "next": path,
+        "back": back,
         "jti": secrets.token_urlsafe(16),
     }
     token = signing.dumps(person, key=settings.LABEL_STUDIO_BRIDGE_SECRET, salt="caseloop-bridge")

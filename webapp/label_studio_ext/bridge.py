@@ -1,7 +1,8 @@
 """Sign people in who come from Caseloop: GET /bridge/?bridge=TOKEN with a link that works once, for a minute.
 
 Caseloop makes the token with `signing.dumps(person, key=LABEL_STUDIO_BRIDGE_SECRET, salt=SALT)`, where the person has
-email, first_name, last_name, next (a path of Label Studio) and jti (random).
+email, first_name, last_name, next (a path of Label Studio), back (where Caseloop takes them to their next case; may
+lack) and jti (random).
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from django.core import signing
 from django.http import HttpResponseForbidden
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
-from label_studio_ext import people
+from label_studio_ext import back, people
 from organizations.models import Organization
 from users.functions import login
 
@@ -54,6 +55,8 @@ def enter(request):
     if user is None:
         return HttpResponseForbidden(NOT_ACTIVE)
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    if person.get("back"):
+        request.session[back.ADDRESS] = person["back"]
     return redirect(safe_path(person["next"], request.get_host()))
 
 

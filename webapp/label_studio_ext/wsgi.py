@@ -9,10 +9,11 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
-BRIDGE = "label_studio_ext.bridge.BridgeMiddleware"
+OURS = ["label_studio_ext.bridge.BridgeMiddleware", "label_studio_ext.back.BackMiddleware"]
 
 settings.BRIDGE_SECRET = os.environ["LABEL_STUDIO_BRIDGE_SECRET"]
-settings.MIDDLEWARE.insert(settings.MIDDLEWARE.index(AUTHENTICATION) + 1, BRIDGE)
+after = settings.MIDDLEWARE.index(AUTHENTICATION) + 1
+settings.MIDDLEWARE[after:after] = OURS
 
 # Cookies do not know ports: by its usual names, a visit to the web server next door would sign people out here.
 settings.SESSION_COOKIE_NAME = "label_studio_session"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +18,9 @@ from webapp.queries import asks, labelling, loop, today
 from webapp.roles import EVERYONE, STAFF, Role, allow, person_of, roles_of
 
 NOT_THERE = "This case is on its way to Label Studio, or another has it open, or nobody is asked for it any more."
+DONE = "answered_tasks"  # In the session: when this person answered which tasks in Label Studio
+UNTIL_KNOWN_SECONDS = 120  # A webhook tells us within one, else the next poll
+NOTHING_WAITS = "No case waits for you at the moment."
 
 
 @require_GET
@@ -69,17 +74,16 @@ def label(request: HttpRequest) -> HttpResponse:
 def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
     """Take an annotator to their next case in Label Studio, or to one there, signed in where it is the embedded one."""
     project = get_object_or_404(LabelStudioProject, schema__name=schema)
-    case = request.GET.get("case", "")
-    if case:
-        number = int(case) if case.isdecimal() and len(case) <= LONGEST_NUMBER else 0
-        task, missing = next_cases.take(person_of(request), project, number), NOT_THERE
+    if request.GET.get("case"):
+        task, missing = next_cases.take(person_of(request), project, _number(request, "case")), NOT_THERE
     else:
-        task, missing = next_cases.take_next(person_of(request), project), "No case waits for you at the moment."
+        task, missing = next_cases.take_next(person_of(request), project, done=_just_done(request)), NOTHING_WAITS
     if task is None:
         messages.info(request, missing)
         return redirect("label")
     path = f"/projects/{project.project}/data?task={task.task}"
-    return redirect(people.label_studio_link(person_of(request), path))
+    back = request.build_absolute_uri(request.path)
+    return redirect(people.label_studio_link(person_of(request), path, back=back))
 
 
 @require_GET
@@ -101,3 +105,19 @@ def status(request: HttpRequest) -> HttpResponse:
 def keys(request: HttpRequest) -> HttpResponse:
     """Show the keyboard map, which is also on every page."""
     return render(request, "keys_page.html", {"title": "Keys"})
+
+
+def _just_done(request: HttpRequest) -> list[int]:
+    """Return the tasks that this person says to have answered of late, with the one that the address names."""
+    now = time.time()
+    said = {task: at for task, at in request.session.get(DONE, {}).items() if now - at < UNTIL_KNOWN_SECONDS}
+    if task := _number(request, "done"):
+        said[str(task)] = now
+    request.session[DONE] = said
+    return [int(task) for task in said]
+
+
+def _number(request: HttpRequest, name: str) -> int:
+    """Return a number of the address; 0, which nothing has, where it is none."""
+    written = request.GET.get(name, "")
+    return int(written) if written.isdecimal() and len(written) <= LONGEST_NUMBER else 0
