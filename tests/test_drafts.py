@@ -184,10 +184,11 @@ def test_an_alert_that_came_after_the_decision_puts_the_case_into_review_when_it
 
 def test_an_audit_that_was_decided_before_is_not_blind_when_it_is_decided_again(case, desk) -> None:
     Case.objects.update(is_audit=True)
-    desk.post(f"/cases/{case.pk}/", FORM)
+    whole = FORM | {"intervention.none": "1", "entities.none": "1", "call_quality.rest": "na"}
+    desk.post(f"/cases/{case.pk}/", whole)
     desk.get(f"/cases/{case.pk}/")  # Which shows what the model answered
     desk.post("/queue/undo/")
-    desk.post(f"/cases/{case.pk}/", FORM | {"revision": "2"})
+    desk.post(f"/cases/{case.pk}/", whole | {"revision": "2"})
     blind, _withdrawal, again = Annotation.objects.order_by("pk")
     assert (blind.prediction, again.prediction) == (None, case.current_prediction)
     assert snapshots.take(schemas.newest_version(case.schema)).rows.count() == 0

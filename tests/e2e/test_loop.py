@@ -186,12 +186,15 @@ def _answer_audits_blind(stack: Stack, page: Page, screenshots: Path) -> None:
     assert cases
     for case in cases:
         page.goto(f"{stack.url}/cases/{case}/")
-        expect(page.locator("main")).to_contain_text("Answer from the text alone")
+        expect(page.locator("main")).to_contain_text("Answer every question from the text alone")
         page.screenshot(path=screenshots / "audit.png", full_page=True)
         assert page.locator("fieldset input:checked, fieldset meter").count() == 0
         for head in ("sub_category", "priority"):
             page.locator(f"#head-{head} input").first.check()
-        page.check("input[name='intervention.none']")
+        page.click("button:has-text('Save and next')")
+        page.wait_for_selector("text=Intervention has no answer")
+        for name in ("intervention.none", "entities.none", "call_quality.rest"):
+            page.check(f"input[name='{name}']")
         page.click("button:has-text('Save and next')")
         page.wait_for_selector("text=is decided.")
     answered = "select case_id from webapp_annotation where origin = 'review' and prediction_id is null order by id"

@@ -12,8 +12,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from webapp import forms
+from webapp import answerform, forms
 from webapp.actions import drafts, leases, reveals, reviews, sightings
+from webapp.answerform import Answered
 from webapp.errors import CaseloopError, NotSendable, StaleCase
 from webapp.models import Case, CaseState, Correction, Cover, Draft, RevealReason
 from webapp.queries import asks, casepage, lineage, receipts, schemas, sides, similar, wording
@@ -40,7 +41,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     draft = drafts.of(case, person_of(request)) if is_supervisor else None
     if draft is None:
         return _show(request, page, can_decide=is_supervisor, revision=case.revision)
-    form = forms.read_answers(page, _sent(draft))
+    form = answerform.read_answers(page, _sent(draft))
     page = casepage.page(case, chosen=form.typed, look=page.look, since=form.known, sides=beside, cover=cover)
     return _show(request, page, can_decide=True, revision=case.revision, form=form, draft=draft)
 
@@ -168,10 +169,10 @@ def second_opinion(request: HttpRequest, pk: int) -> HttpResponse:
     return _review(request, pk, _ask_second_opinion)
 
 
-def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, forms.Answered], str]) -> HttpResponse:
+def _review(request: HttpRequest, pk: int, act: Callable[[HttpRequest, Case, Answered], str]) -> HttpResponse:
     """Do something with a case and open the next one; where it cannot be done, nothing that was typed is lost."""
     case = case_for(request.user, pk)
-    form = forms.read_answers(casepage.page(case, sides=_beside(request, case, None)), request.POST)
+    form = answerform.read_answers(casepage.page(case, sides=_beside(request, case, None)), request.POST)
     errors, status = form.errors if act is _decide else (), 422
     revision = form.revision  # Of a faulty form too: mended, it is still as old as it was
     if not errors:
@@ -201,7 +202,7 @@ def _beside(request: HttpRequest, case: Case, cover: Cover | None) -> sides.Side
     return sides.of(case, schema, cover=cover, is_hidden=request.session.get(HIDES, False))
 
 
-def _decide(request: HttpRequest, case: Case, form: forms.Answered) -> str:
+def _decide(request: HttpRequest, case: Case, form: Answered) -> str:
     reviews.decide(
         case,
         person_of(request),
@@ -214,7 +215,7 @@ def _decide(request: HttpRequest, case: Case, form: forms.Answered) -> str:
     return _("Case %(id)s is decided.") % {"id": case.external_id}
 
 
-def _send_back(request: HttpRequest, case: Case, form: forms.Answered) -> str:
+def _send_back(request: HttpRequest, case: Case, form: Answered) -> str:
     to = request.POST.get("to", "")
     asked = next((one for one, _answered in asks.annotators(case) if str(one.pk) == to), None)
     if to and asked is None:
@@ -223,7 +224,7 @@ def _send_back(request: HttpRequest, case: Case, form: forms.Answered) -> str:
     return _("Case %(id)s is with annotators again.") % {"id": case.external_id}
 
 
-def _ask_second_opinion(request: HttpRequest, case: Case, form: forms.Answered) -> str:
+def _ask_second_opinion(request: HttpRequest, case: Case, form: Answered) -> str:
     reviews.ask_second_opinion(case, person_of(request), revision=form.revision, note=form.note)
     return _("Case %(id)s waits for another supervisor.") % {"id": case.external_id}
 
@@ -234,7 +235,7 @@ def _show(
     *,
     can_decide: bool,
     revision: int,
-    form: forms.Answered | None = None,
+    form: Answered | None = None,
     draft: Draft | None = None,
     status: int = 200,
 ) -> HttpResponse:
