@@ -11,9 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from webapp.actions import audit, reveals, sightings
-from webapp.models import AuditEvent, Case, RevealReason
-from webapp.queries import trail
+from tests.conftest import trained_version
+from webapp.actions import audit, people, reveals, sightings
+from webapp.models import AuditEvent, Case, RevealReason, Run
+from webapp.queries import naming, trail
 from webapp.queries.trail import Asked
 from webapp.roles import Role
 
@@ -60,8 +61,8 @@ def test_the_list_is_limited_by_person_action_subject_and_day(case, halima, pers
     subject = f"case {case.pk}"
     assert told(Asked(person="Juma")) == [("juma", "policy set", "policy 3"), ("juma", "case seen", subject)]
     assert told(Asked(action="seen", person="halima")) == [("halima", "case seen", subject)]
-    assert told(Asked(subject="policy 3")) == [("juma", "policy set", "policy 3")]
-    assert told(Asked(subject=subject, person="juma")) == [("juma", "case seen", subject)]
+    assert told(Asked(subjects=("policy 3",))) == [("juma", "policy set", "policy 3")]
+    assert told(Asked(subjects=(subject,), person="juma")) == [("juma", "case seen", subject)]
     today = timezone.localdate()
     assert told(Asked(since=today, until=today)) == told()
     assert told(Asked(since=today + timedelta(days=1))) == told(Asked(until=today - timedelta(days=1))) == []
@@ -115,7 +116,63 @@ def test_an_export_holds_what_fits_without_formulas_and_is_a_line_itself(case, h
     audit.record(halima, "=1+1", f"case {case.pk}", heads=["priority"])
     answer = signed_in(Role.ADMIN).post("/audit/export/", {"person": "halima"})
     rows = list(csv.reader(b"".join(answer.streaming_content).decode().splitlines()))
-    assert rows[0] == ["at", "who", "action", "subject", "facts"]
-    assert [row[1:] for row in rows[1:]] == [["halima", "'=1+1", f"case {case.pk}", '{"heads": ["priority"]}']]
+    assert rows[0] == ["at", "who", "action", "subject", "facts", "of", "details"]
+    exact = ["halima", "'=1+1", f"case {case.pk}", '{"heads": ["priority"]}']
+    assert [row[1:] for row in rows[1:]] == [[*exact, "case 1", "questions: Priority"]]
     newest = AuditEvent.objects.latest("pk")
     assert (newest.action, newest.actor.username, newest.facts) == ("audit log exported", "admin", {"person": "halima"})
+
+
+def test_lines_name_cases_people_and_versions_as_people_know_them(helpline, import_rows, halima, signed_in) -> None:
+    import_rows(helpline, {"id": "K-0042", "text": "a"})
+    case, version = Case.objects.get(), trained_version(helpline)
+    annotator = people.annotator_of(halima)
+    audit.record(halima, "case sent back", f"case {case.pk}", to=annotator.pk, changed=["sub_category"], why=None)
+    audit.record(halima, "role changed", f"person {halima.pk}", before="annotator", role="supervisor", is_new=True)
+    audit.record(None, "promoted", f"version {version.pk}", replaced=version.pk, promotion=9)
+    run = Run.objects.create(schema=helpline, schema_version=helpline.versions.get(), profile="fast")
+    audit.record(None, "run requested", f"run {run.pk}", cause="person", resumes=None)
+    audit.record(halima, "run requested", f"run {run.pk}", cause="person", resumes=run.pk)
+    audit.record(None, "gone", "run 999999")
+    audit.record(halima, "schedule removed", "schema helpline")
+    found = [(one.subject, one.details) for one in reversed(naming.named(trail.page(ALL)[0]))]
+    training = f"training {run.pk} of {helpline.title}"
+    assert found[-7:] == [
+        ("case K-0042", "asked: halima; changed: Sub-category"),
+        ("person halima", "role: supervisor; before: annotator; is new: yes"),
+        (f"version 1 of {helpline.title}", f"instead of: version 1 of {helpline.title}"),
+        (training, "asked for by: a command"),
+        (training, f"asked for by: a person; goes on from: {training}"),
+        ("run 999999", ""),
+        (helpline.title, ""),
+    ]
+    page = signed_in(Role.ADMIN).get("/audit/").content.decode()
+    assert f'<a href="/cases/{case.pk}/">case K-0042</a>' in page
+    assert f"case {case.pk}<" not in page
+    assert "None" not in page.split("<tbody>")[1]
+
+
+def test_a_subject_is_searched_for_by_what_people_call_it(helpline, import_rows, halima, signed_in) -> None:
+    import_rows(helpline, {"id": "K-0042", "text": "a"})
+    case = Case.objects.get()
+    sightings.record(case, halima)
+    audit.record(halima, "role changed", f"person {halima.pk}")
+    admin = signed_in(Role.ADMIN)
+    for written, action in (
+        ("case K-0042", "case seen"),
+        ("K-0042", "case seen"),
+        (f"case {case.pk}", "case seen"),
+        ("person Halima", "role changed"),
+    ):
+        entries = admin.get("/audit/", {"subject": written}).context["entries"]
+        assert [line.entry.action for line in entries] == [action], written
+
+
+def test_naming_a_page_asks_once_for_each_kind(case, halima) -> None:
+    for _ in range(30):
+        audit.record(halima, "case decided", f"case {case.pk}", changed=["priority"])
+        audit.record(halima, "person added", f"person {halima.pk}")
+    entries = trail.page(ALL)[0]
+    with CaptureQueriesContext(connection) as asked:
+        naming.named(entries)
+    assert len(asked) <= 6

@@ -22,11 +22,14 @@ NUMBERS = {"event": AuditEvent, "sighting": Sighting, "reveal": Reveal}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the log is limited to; empty values limit nothing. Days are those of the server's zone, both included."""
+    """What the log is limited to; empty values limit nothing. Days are those of the server's zone, both included.
+
+    `subjects` are written as lines hold them; any of them fits.
+    """
 
     person: str = ""
     action: str = ""
-    subject: str = ""
+    subjects: tuple[str, ...] = ()
     since: date | None = None
     until: date | None = None
 
@@ -87,12 +90,12 @@ def _entries(source: str, asked: Asked, position: tuple[datetime, int, int] | No
     if asked.until:
         rows = rows.filter(at__date__lte=asked.until)
     if source == "event":
-        rows = rows.filter(subject__iexact=asked.subject) if asked.subject else rows
+        rows = rows.filter(subject__in=asked.subjects) if asked.subjects else rows
         rows = rows.filter(action__icontains=asked.action) if asked.action else rows
-    elif asked.subject:
-        kind, _, number = asked.subject.partition(" ")
-        is_case = kind.casefold() == "case" and number.isdecimal() and len(number) <= 18
-        rows = rows.filter(case=int(number)) if is_case else rows.none()
+    elif asked.subjects:
+        parts = [subject.partition(" ") for subject in asked.subjects]
+        cases = [number for kind, _, number in parts if kind == "case" and number.isdecimal() and len(number) <= 18]
+        rows = rows.filter(case__in=map(int, cases))
     if position is not None:
         at, place, number_there = position
         here = SOURCES.index(source)
