@@ -79,6 +79,24 @@ def test_what_was_typed_survives_what_is_done_without_javascript(case, desk, act
     assert ">at noon<" in desk.get(f"/cases/{case.pk}/").content.decode()
 
 
+@pytest.mark.parametrize("act", ["release", "reveal", "escalate"])
+def test_a_page_on_which_nothing_was_changed_is_no_draft(case, desk, act) -> None:
+    as_shown = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2", "revision": "0"}
+    as_shown |= {"entities.shown": "1", "entities.words": "", "entities.label": "NAME", "note": "", "reason": ""}
+    desk.post(f"/cases/{case.pk}/{act}/", as_shown)
+    assert not Draft.objects.exists()
+    for change in ({"priority": "3"}, {"intervention": "Referral"}, {"entities.words": "hungry"}, {"note": "a"}):
+        desk.post(f"/cases/{case.pk}/{act}/", as_shown | change)
+        assert Draft.objects.get().values["priority"] == [change.get("priority", "2")], change
+        Draft.objects.all().delete()
+
+
+def test_a_draft_that_is_put_back_as_it_was_is_kept_so(case, desk) -> None:
+    desk.post(f"/cases/{case.pk}/draft/", FORM)
+    desk.post(f"/cases/{case.pk}/draft/", FORM | {"note": "", "priority": "2"})
+    assert Draft.objects.get().values["note"] == [""]
+
+
 @pytest.mark.parametrize("revision", ["", "-1", "9" * 30, "²"])
 def test_a_form_without_its_revision_is_no_draft(case, desk, revision) -> None:
     desk.post(f"/cases/{case.pk}/draft/", {"note": "a", "revision": revision})

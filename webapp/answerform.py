@@ -14,6 +14,7 @@ from ml.schema import Head, Kind
 from ml.types import Labels, Span
 from webapp.forms import storable
 from webapp.models import Correction, Prediction
+from webapp.queries import casepage
 from webapp.queries.casepage import CasePage, HeadView
 
 NO_REVISION = -1  # The form did not say which state of the case it shows
@@ -94,6 +95,24 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
         int(known) if known.isdecimal() else None,
         tuple(errors),
     )
+
+
+def is_changed(page: CasePage, form: QueryDict) -> bool:
+    """Whether a form says anything else than the page that it was sent from, or has a reason or a note."""
+    sent = read_answers(page, form)
+    if sent.reason or sent.note or sent.revision != page.case.revision:
+        return True
+    again = casepage.page(page.case, chosen=sent.typed, sides=page.sides)
+    return [_standing(view) for view in again.heads] != [_standing(view) for view in page.heads]
+
+
+def _standing(view: HeadView) -> tuple[object, ...]:
+    """Return what of a head is chosen on the page."""
+    chosen = {option.key for option in view.options if option.is_chosen}
+    marked = {span.value for span in view.spans if span.is_chosen}
+    marks = {(group, mark.key): mark.value for group, found in view.groups for mark in found}
+    is_none = view.is_none and view.head.kind == Kind.CHOICES
+    return chosen, marked, marks, is_none, view.typed_words
 
 
 def _unanswered(view: HeadView, labels: Labels, *, is_blind: bool) -> str:

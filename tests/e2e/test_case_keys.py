@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from ml.types import HeadPrediction
 from tests.conftest import case_named, helpline_prediction, predict, trained_version
 from webapp.demo import generate
-from webapp.models import Annotation, Prediction, Review, Schema
+from webapp.models import Annotation, Draft, Prediction, Review, Schema
 from webapp.roles import Role
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
@@ -76,6 +76,20 @@ def open_case(
 def demo_call() -> str:
     """The longest call of the demo."""
     return max((call.text for call in generate.helpline()), key=len)
+
+
+def test_a_case_that_is_released_as_it_was_leaves_no_draft(open_case) -> None:
+    page = open_case()
+    address = page.url
+    page.keyboard.press("r")
+    page.wait_for_url(QUEUE)
+    assert not Draft.objects.exists()
+    page.goto(address)
+    page.keyboard.press("p")
+    page.keyboard.press("3")
+    page.keyboard.press("r")
+    page.wait_for_url(QUEUE)
+    assert Draft.objects.get().values["priority"] == ["3"]
 
 
 def test_a_case_is_corrected_with_the_keyboard_alone(open_case, screenshots: Path) -> None:

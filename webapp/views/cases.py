@@ -112,10 +112,17 @@ def undo(request: HttpRequest) -> HttpResponse:
 
 
 def keep_draft(request: HttpRequest, case: Case) -> bool:
-    """Keep what was sent with a form of the case's page that does not decide it; tell whether there was anything."""
+    """Keep what was sent with a form of the case's page that does not decide it; tell whether there was anything.
+
+    A page on which nothing was changed is no draft.
+    """
     revision = request.POST.get("revision", "")
     if not revision.isdecimal() or len(revision) > forms.LONGEST_NUMBER:
         return False
+    if drafts.of(case, person_of(request)) is None:
+        page = casepage.page(case, sides=_beside(request, case, None))
+        if not answerform.is_changed(page, request.POST):
+            return False
     return drafts.save(case, person_of(request), _values(request.POST), revision=int(revision))
 
 
