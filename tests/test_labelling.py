@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from tests.conftest import case_named, helpline_prediction, predict, submission, trained_version
 from webapp.actions import labelling, people, schemas, submissions
-from webapp.models import CaseState, LabelStudioProject, LabelStudioTask, Schema
+from webapp.models import AuditEvent, CaseState, LabelStudioProject, LabelStudioTask, Schema
 from webapp.roles import Role
 
 ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
@@ -133,6 +133,8 @@ def test_the_next_case_is_a_link_into_its_task_that_signs_its_reader_in(
     assert (found["email"], found["next"]) == ("amina@example.org", "/projects/5/data?task=71")
     assert found["back"] == "http://testserver/label/helpline/open/"
     assert sent == [("link_annotator", User.objects.get().pk)], "on first use"
+    opened = AuditEvent.objects.get(action="case opened in Label Studio")
+    assert (opened.actor.username, opened.subject, opened.facts) == ("amina", f"case {case_named('1').pk}", {})
     assert settings.LABEL_STUDIO_PEOPLE.read_text() == '["amina@example.org"]'
     people.number_in_label_studio(people.annotator_of(User.objects.get()), 7)
     following = parse_qs(urlsplit(desk.get("/label/helpline/open/?done=71").headers["Location"]).query)["bridge"][0]

@@ -55,6 +55,15 @@ def test_a_lease_lasts_a_quarter_of_an_hour(in_review, person) -> None:
     assert leases.take_next(person(Role.SUPERVISOR, "second")) == held
 
 
+def test_who_signs_out_lets_all_their_cases_go_and_nobody_elses(in_review, person, signed_in) -> None:
+    desk, other = signed_in(Role.SUPERVISOR, "first"), signed_in(Role.SUPERVISOR, "second")
+    for name, client in (("a", desk), ("b", other), ("c", desk)):
+        client.get(f"/cases/{case_named(name).pk}/")
+    assert Case.objects.exclude(held_by=None).count() == 3
+    desk.post("/sign-out/")
+    assert [case.external_id for case in Case.objects.exclude(held_by=None)] == ["b"]
+
+
 def test_a_case_that_is_let_go_can_be_taken_by_another(in_review, person) -> None:
     first, second = person(Role.SUPERVISOR, "first"), person(Role.SUPERVISOR, "second")
     held = leases.take_next(first)

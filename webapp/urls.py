@@ -1,6 +1,5 @@
 """Addresses. Each view names the roles that may open it; tests walk this table with every role."""
 
-from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language
 
@@ -50,7 +49,7 @@ urlpatterns = [
     path("metrics", operations.measures, name="metrics"),
     path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
     path("sign-in/code/", signing_in.code, name="sign-in-code"),
-    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("sign-out/", signing_in.SignOut.as_view(), name="sign-out"),
     path("language/", set_language, name="language"),
     path("queue/", queue.queue_page, name="queue"),
     path("queue/next/", queue.next_case, name="next-case"),

@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 
+from webapp.actions import audit, people, reveals
 from webapp.actions import labelling as next_cases
-from webapp.actions import people, reveals
 from webapp.forms import LONGEST_NUMBER
 from webapp.models import LabelStudioProject
 from webapp.queries import asks, labelling, loop, today
@@ -81,6 +81,7 @@ def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
     if task is None:
         messages.info(request, missing)
         return redirect("label")
+    audit.record(request.user, "case opened in Label Studio", f"case {task.case_id}")
     path = f"/projects/{project.project}/data?task={task.task}"
     back = request.build_absolute_uri(request.path)
     return redirect(people.label_studio_link(person_of(request), path, back=back))

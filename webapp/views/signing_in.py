@@ -10,10 +10,11 @@ from axes.helpers import get_lockout_response
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
-from django.contrib.auth.views import LoginView, PasswordResetConfirmView
+from django.contrib.auth.views import LoginView, LogoutView, PasswordResetConfirmView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
@@ -21,7 +22,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from webapp.actions import audit, second_factor
+from webapp.actions import audit, leases, second_factor
 
 WAITING = "signing_in"  # In the session: who gave the right password and owes a code
 PATIENCE_SECONDS = 300
@@ -37,7 +38,7 @@ class SignIn(LoginView):
         """Sign in, or ask for the code first."""
         user = form.get_user()
         if not isinstance(user, User) or not second_factor.is_on(user):
-            return super().form_valid(form)
+            return _entered(user, super().form_valid(form))
         self.request.session.cycle_key()
         self.request.session[WAITING] = {
             "user": user.pk,
@@ -46,6 +47,23 @@ class SignIn(LoginView):
             "next": self.get_success_url(),
         }
         return redirect("sign-in-code")
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """Refuse; the log has whom it was tried for, if there is such a person."""
+        if form.non_field_errors():
+            _refused(form.cleaned_data.get("username", ""))
+        return super().form_invalid(form)
+
+
+class SignOut(LogoutView):
+    """Sign out, and let others have the cases that this person holds."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """End the session."""
+        if isinstance(user := request.user, User):
+            leases.release_all(user)
+            audit.record(user, "signed out", f"person {user.pk}")
+        return super().post(request, *args, **kwargs)
 
 
 @never_cache
@@ -66,7 +84,8 @@ def code(request: HttpRequest) -> HttpResponse:
             del request.session[WAITING]
             user.otp_device = device  # type: ignore[attr-defined]
             login(request, user, backend=settings.AUTHENTICATION_BACKENDS[-1])
-            return redirect(waiting["next"])
+            return _entered(user, redirect(waiting["next"]))
+        _refused(user.get_username())
         user_login_failed.send(sender=__name__, credentials=credentials, request=request)
         is_wrong = True
     return render(
@@ -86,6 +105,18 @@ class SetPassword(PasswordResetConfirmView):
         audit.record(self.user, "password set", f"person {self.user.pk}")
         messages.success(self.request, "Your password is set. Sign in with it.")
         return answer
+
+
+def _entered(user: AbstractBaseUser, answer: HttpResponse) -> HttpResponse:
+    is_by_code = hasattr(user, "otp_device")
+    audit.record(user, "signed in", f"person {user.pk}", by="password and code" if is_by_code else "password")
+    return answer
+
+
+def _refused(name: str) -> None:
+    """Note a failed try: by nobody, since it may have been anybody."""
+    tried = User.objects.filter(username=name).first()
+    audit.record(None, "sign-in failed", f"person {tried.pk}" if tried else "nobody of that name")
 
 
 def _waits(waiting: dict[str, Any]) -> User | None:
