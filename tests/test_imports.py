@@ -198,11 +198,11 @@ def test_a_preview_reports_and_writes_no_case(helpline, tmp_path) -> None:
 
 def test_a_file_that_cannot_be_read_leaves_a_failed_import_that_says_why(helpline, tmp_path) -> None:
     path = tmp_path / "cases.csv"
-    path.write_bytes(b"id;text\n1;a\n")
+    path.write_bytes(b"id,a,a\n1,b,c\n")
     with pytest.raises(UnreadableFile):
         import_file(path, helpline)
     row = Import.objects.get()
-    expected = "the columns are separated by semicolons; expected commas: save the file with commas"
+    expected = "the first line names the column 'a' twice; expected each name once: rename one"
     assert (row.state, row.failure) == ("failed", expected)
     assert row.finished_at <= timezone.now()
 

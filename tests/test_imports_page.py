@@ -113,12 +113,28 @@ def test_a_file_that_is_too_large_says_why(admin, settings) -> None:
     assert f"the file has {len(ROWS)} bytes; expected at most 10" in answer.content.decode()
 
 
-def test_a_file_that_could_not_be_read_says_why(admin) -> None:
-    upload(admin, b"id;text\n1;a\n", "a.csv")
+def test_rows_that_repeat_a_case_are_named_and_not_counted_as_cases(admin) -> None:
+    upload(admin, b"id;text\n7;a\n8;b\n7;a\n8;other\n9;c\n", "a.csv")
     row = Import.objects.get()
     uploads.preview(row.pk)
     page = admin.get(f"/imports/{row.pk}/").content.decode()
-    assert "▲ the columns are separated by semicolons; expected commas" in page
+    assert "<div><b>2</b><span>repeated in this file</span></div>" in page
+    assert "Import 3 rows" in page
+    for pair in ((4, 2), (5, 3)):
+        assert '<tr><td class="num">{}</td><td class="num">{}</td></tr>'.format(*pair) in page
+    uploads.confirm(row)
+    uploads.apply(row.pk)
+    row.refresh_from_db()
+    counted = {name: row.report[name] for name in ("new", "unchanged", "refused", "repeated")}
+    assert counted == {"new": 3, "unchanged": 1, "refused": 1, "repeated": 2}
+
+
+def test_a_file_that_could_not_be_read_says_why(admin) -> None:
+    upload(admin, b"id,id\n1,a\n", "a.csv")
+    row = Import.objects.get()
+    uploads.preview(row.pk)
+    page = admin.get(f"/imports/{row.pk}/").content.decode()
+    assert "▲ the first line names the column &#x27;id&#x27; twice" in page
     assert '<a href="/imports/">Upload the file again</a>' in page
 
 

@@ -96,10 +96,10 @@ def test_a_preview_is_made_once(upload) -> None:
 
 
 def test_a_file_that_cannot_be_read_fails_in_the_preview_and_is_not_kept(upload, folder) -> None:
-    row = upload(content=b"id;text\n1;a\n", name="cases.csv")
+    row = upload(content=b"id,a,a\n1,b,c\n", name="cases.csv")
     uploads.preview(row.pk)
     row.refresh_from_db()
-    expected = "the columns are separated by semicolons; expected commas: save the file with commas"
+    expected = "the first line names the column 'a' twice; expected each name once: rename one"
     assert (row.state, row.failure) == ("failed", expected)
     assert list(folder.iterdir()) == []
 

@@ -119,6 +119,7 @@ def _read(row: Import, path: Path, report: Report) -> Iterator[Read]:
     if seen := _columns_at_first(path):
         columns.expect(seen)
     report.columns = columns.found
+    first: dict[int, int] = {}  # The row of each case, by the hash of its key
     try:
         for found in rows.read(path, max_bytes=settings.IMPORT_MAX_BYTES):
             report.rows += 1
@@ -132,6 +133,9 @@ def _read(row: Import, path: Path, report: Report) -> Iterator[Read]:
                 report.refused += 1
             else:
                 report.good += 1
+                begun = first.setdefault(_hashed([example.source, example.id]), found.number)
+                if begun != found.number:
+                    report.repeat(found.number, begun)
                 yield found.number, example, _heard(columns, found, report)
     finally:
         report.warnings = columns.warnings()

@@ -9,6 +9,7 @@ from typing import Any
 from webapp.casefiles.columns import Fault
 
 MOST_FAULTS_KEPT = 1000
+MOST_REPEATS_KEPT = 200
 MOST_UNKNOWN_KEPT = 200  # Different labels; a text in the wrong column would make one of each row
 LONGEST_KEPT = 1000  # Characters of a message
 
@@ -24,6 +25,8 @@ class Report:
     unchanged: int = 0
     audited: int = 0
     refused: int = 0  # Rows that were left out whole
+    repeated: int = 0  # Good rows of cases that the file has named before
+    repeats: list[tuple[int, int]] = field(default_factory=list)  # The first of them: row, and row that came before
     columns: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)  # Of columns that were not found, or were left out
     labelled: Counter[str] = field(default_factory=Counter)  # Head -> rows with an answer
@@ -48,6 +51,12 @@ class Report:
         if fault.unknown is not None:
             self._count_unknown(fault.field[:LONGEST_KEPT], fault.unknown[:LONGEST_KEPT])
 
+    def repeat(self, row: int, before: int) -> None:
+        """Count a row that repeats the case of an earlier one."""
+        self.repeated += 1
+        if len(self.repeats) < MOST_REPEATS_KEPT:
+            self.repeats.append((row, before))
+
     def take_in(self, part: Report) -> None:
         """Add what was found in one chunk."""
         for name in ("good", "new", "relabelled", "unchanged", "audited", "refused"):
@@ -67,4 +76,4 @@ class Report:
         """Return the form that tables hold."""
         found = {key: value for key, value in vars(self).items() if key != "faulty_rows"} | {"faulty": self.faulty}
         found["unknown_labels"] = {head: dict(values) for head, values in self.unknown_labels.items()}
-        return found | {"labelled": dict(self.labelled)}
+        return found | {"labelled": dict(self.labelled), "cases": self.good - self.repeated}

@@ -22,6 +22,7 @@ MAX_ROW_CHARACTERS = 1_000_000  # More than of a text: labels stand beside it, a
 MAX_TEXT_CHARACTERS = 200_000  # A call of some hours; predicting one takes memory in proportion, so 0.7 GB
 MAX_DEPTH = 20
 TOO_DEEP = object()
+SEPARATORS = (",", ";", "\t")  # Of columns; the first counts where others part a line as often
 NOT_UTF_8 = "the row is not UTF-8; the rest of the file was read: save the file as UTF-8 and import it again"
 KINDS = {  # As messages call them
     dict: "an object",
@@ -135,7 +136,7 @@ def _csv(file: IO[bytes]) -> Iterator[Row]:
     csv.field_size_limit(MAX_ROW_CHARACTERS)
     # Bytes that are not UTF-8 become halves of characters, so that only their row is lost
     lines = (line.decode("utf-8" if number else "utf-8-sig", "surrogateescape") for number, line in enumerate(file))
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter=_separator(file), strict=True)
     try:
         columns = _column_names(next((names for names in reader if any(names)), []))
         for values in reader:
@@ -147,6 +148,15 @@ def _csv(file: IO[bytes]) -> Iterator[Row]:
         else:
             fault = f"is not valid CSV: {exc}; mend its quotes or those before it"
         raise UnreadableFile(f"line {reader.line_num} {fault}, and import the file again") from exc
+
+
+def _separator(file: IO[bytes]) -> str:
+    """Return what parts the first line that holds anything into the most columns; a comma where nothing does."""
+    line = ""
+    while not line.strip() and (found := file.readline(MAX_ROW_CHARACTERS)):
+        line = found.decode("utf-8-sig", "replace")
+    file.seek(0)
+    return max(SEPARATORS, key=lambda separator: len(next(csv.reader([line], delimiter=separator), [])))
 
 
 def _sheet(file: IO[bytes]) -> Iterator[Row]:
@@ -176,9 +186,6 @@ def _column_names(found: list[str]) -> list[str]:
         raise UnreadableFile("the file is empty; expected a first line with the names of the columns")
     if not _is_utf_8(found):
         raise UnreadableFile(f"the first line is not UTF-8; expected the names of the columns: {encoding.REMEDY}")
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(found) == 1 and mark in found[0]:
-            raise UnreadableFile(f"the columns are separated by {name}; expected commas: save the file with commas")
     return _names_once(found)
 
 

@@ -67,6 +67,10 @@ class Command(BaseCommand):
     def _show(self, report: Report) -> None:
         for warning in report.warnings:
             self.stderr.write(f"Warning: {warning}")
+        for number, before in report.repeats[:SHOWN]:
+            self.stderr.write(f"Row {number}: repeated in this file, as row {before}")
+        if report.repeated > SHOWN:
+            self.stderr.write(f"... and {report.repeated - SHOWN} more that are repeated")
         for fault in report.faults[:SHOWN]:
             self.stderr.write(f"Row {fault['row']}: {fault['message']}")
         if report.faults_in_all > SHOWN:
