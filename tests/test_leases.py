@@ -64,6 +64,29 @@ def test_who_signs_out_lets_all_their_cases_go_and_nobody_elses(in_review, perso
     assert [case.external_id for case in Case.objects.exclude(held_by=None)] == ["b"]
 
 
+def test_a_page_that_is_left_keeps_its_case_for_seconds_unless_it_was_loaded_again(in_review, signed_in) -> None:
+    desk, case = signed_in(Role.SUPERVISOR, "first"), case_named("c")
+    address = f"/cases/{case.pk}/"
+
+    def minutes_left() -> float:
+        return round((case_named("c").held_until - timezone.now()).total_seconds() / 60, 1)
+
+    first = desk.get(address).context["until"]
+    again = desk.get(address).context["until"]
+    for late in (first, "", "soon", "2026-03-01T12:00:00", "9" * 400):
+        assert desk.post(f"{address}leave/", {"until": late}).status_code == 204
+        assert minutes_left() == 15, late
+    signed_in(Role.SUPERVISOR, "second").post(f"{address}leave/", {"until": again})
+    assert minutes_left() == 15
+    desk.post(f"{address}leave/", {"until": again})
+    assert (minutes_left(), case_named("c").held_by.get_username()) == (0.2, "first")
+    assert desk.get(f"{address}hold/").context["until"] == case_named("c").held_until.isoformat()
+    until = desk.get(address).context["until"]
+    desk.post(f"{address}draft/", {"revision": case.revision, "note": "kept"})
+    desk.post(f"{address}leave/", {"until": until})
+    assert minutes_left() == 15, "what is typed holds the case"
+
+
 def test_a_case_that_is_let_go_can_be_taken_by_another(in_review, person) -> None:
     first, second = person(Role.SUPERVISOR, "first"), person(Role.SUPERVISOR, "second")
     held = leases.take_next(first)

@@ -59,6 +59,7 @@ urlpatterns = [
     path("cases/<int:pk>/", cases.case_page, name="case"),
     path("cases/<int:pk>/hold/", cases.hold, name="hold"),
     path("cases/<int:pk>/release/", cases.release, name="release"),
+    path("cases/<int:pk>/leave/", cases.leave, name="leave"),
     path("cases/<int:pk>/reveal/", cases.reveal, name="reveal"),
     path("cases/<int:pk>/draft/", cases.draft, name="draft"),
     path("cases/<int:pk>/draft/discard/", cases.discard_draft, name="discard-draft"),

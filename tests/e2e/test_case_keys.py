@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from ml.types import HeadPrediction
@@ -76,6 +78,31 @@ def open_case(
 def demo_call() -> str:
     """The longest call of the demo."""
     return max((call.text for call in generate.helpline()), key=len)
+
+
+def test_a_case_is_soon_free_once_its_page_is_closed_and_stays_held_when_it_is_loaded_again(open_case) -> None:
+    def seconds_left() -> float:
+        return (case_named("1").held_until - timezone.now()).total_seconds()
+
+    page = open_case()
+    for _ in range(5):
+        page.reload()
+    page.wait_for_timeout(500)  # For what the pages before it may have sent late
+    assert seconds_left() > 600
+    page.goto("about:blank")
+    deadline = time.monotonic() + 5
+    while seconds_left() > 10 and time.monotonic() < deadline:  # No event tells of what a page sends at its end
+        page.wait_for_timeout(100)
+    assert seconds_left() <= 10
+
+
+def test_a_case_stays_held_when_its_page_is_closed_while_something_is_typed(open_case) -> None:
+    page = open_case()
+    page.keyboard.press("n")
+    page.keyboard.type("at noon")
+    page.goto("about:blank")
+    page.wait_for_timeout(500)
+    assert (case_named("1").held_until - timezone.now()).total_seconds() > 600
 
 
 def test_a_case_that_is_released_as_it_was_leaves_no_draft(open_case) -> None:

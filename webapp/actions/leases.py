@@ -5,7 +5,7 @@ A lease is no record of reading: a case may be leased before it is shown; see `s
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -14,8 +14,10 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from ml.policy import FlagKind
+from webapp.actions import drafts
 from webapp.models import Case, CaseState, Flag
 
+AFTER_LEAVING = timedelta(seconds=10)
 ASKED_BY = "people"  # Among the facts of a flag that asks for a second opinion: who asked, by number
 
 
@@ -58,6 +60,19 @@ def take(case: Case, user: User) -> bool:
 def release(case: Case, user: User) -> None:
     """Let a case go that this person holds."""
     Case.objects.filter(pk=case.pk, held_by=user).update(held_by=None, held_until=None)
+
+
+def leave(case: Case, user: User, *, until: datetime) -> None:
+    """Shorten the lease on a case whose page this person has left, unless they typed something.
+
+    It ends after seconds rather than at once: a page that is loaded again has its lease by then.
+
+    Args:
+        until: when the lease ended as that page knew it. One that was extended since is another page's.
+    """
+    if drafts.of(case, user) is None:
+        soon = timezone.now() + AFTER_LEAVING
+        Case.objects.filter(pk=case.pk, held_by=user, held_until=until, held_until__gt=soon).update(held_until=soon)
 
 
 def release_all(user: User) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -54,6 +56,18 @@ def release(request: HttpRequest, pk: int) -> HttpResponse:
     keep_draft(request, case)
     leases.release(case, person_of(request))
     return redirect("queue")
+
+
+@require_POST
+@allow(Role.SUPERVISOR)
+def leave(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take note that the page of a case was left; what it sends cannot wait for an answer."""
+    case = case_for(request.user, pk)
+    with suppress(ValueError):  # What is no moment was not sent by our page
+        until = datetime.fromisoformat(request.POST.get("until", ""))
+        if timezone.is_aware(until):
+            leases.leave(case, person_of(request), until=until)
+    return HttpResponse(status=204)
 
 
 @require_POST
@@ -148,7 +162,7 @@ def hold(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and case.state == CaseState.REVIEW:
         leases.take(case, person_of(request))
         case.refresh_from_db(fields=["held_by", "held_until"])
-    return render(request, "hold.html", _holding(request, case))
+    return render(request, "hold.html", {"case": case, **_holding(request, case)})
 
 
 @require_GET
@@ -273,6 +287,7 @@ def _holding(request: HttpRequest, case: Case) -> dict[str, object]:
     is_free = case.state == CaseState.REVIEW and not case.is_held and Role.SUPERVISOR in roles_of(request.user)
     return {
         "is_mine": is_mine,
+        "until": case.held_until.isoformat() if is_mine and case.held_until else "",
         "changed": _changed(request, case),
         "held": _("not held any more: another may take it") if is_free else wording.held(case, request.user),
     }

@@ -309,6 +309,19 @@ const allow = (isAllowed) => { for (const button of senders) button.disabled = !
 answers.addEventListener("submit", () => allow(false));
 addEventListener("pageshow", () => allow(true)); // Gone back to
 
+// --- Leaving: who typed nothing lets others have the case soon
+
+let isTouched = false;
+for (const happens of ["input", "change", "submit"]) answers.addEventListener(happens, () => { isTouched = true; });
+addEventListener("pagehide", (event) => {
+  const held = document.querySelector("[data-until]");
+  if (!held || isTouched || event.persisted) return;
+  const said = new FormData();
+  said.set("csrfmiddlewaretoken", answers.elements.csrfmiddlewaretoken.value);
+  said.set("until", held.dataset.until);
+  navigator.sendBeacon(held.dataset.leave, said);
+});
+
 // --- Keys
 
 const press = (key) => document.querySelector(`.actions [aria-keyshortcuts="${key}"]`)?.click();
