@@ -162,14 +162,20 @@ def head_harm(head: Head, policy: Policy, answer: HeadPrediction | None) -> floa
     A head that was not trained is taken to be wrong: any answer of it may be, so it counts the cost of a mistake, and
     for an urgent end the even chance of having missed it.
     """
+    return sum(harm_parts(head, policy, answer))
+
+
+def harm_parts(head: Head, policy: Policy, answer: HeadPrediction | None) -> tuple[float, float]:
+    """Return the two parts of `head_harm`, each at least 0: of missing the urgent end, and of any other mistake."""
     cost = policy.mistake_cost.get(head.key, 1.0)
     confidence = routing_confidence(head, answer)
     if answer is None or confidence is None:
-        return cost + (policy.missed_urgent_cost / len(head.labels) if head.urgent else 0.0)
+        return (policy.missed_urgent_cost / len(head.labels) if head.urgent else 0.0), cost
     if head.kind == Kind.CHOICE and answer.probabilities:
         wrong = {key: value for key, value in answer.probabilities.items() if key != answer.answer}
-        return sum(value * (policy.missed_urgent_cost if key == head.urgent else cost) for key, value in wrong.items())
-    return (1.0 - confidence) * cost
+        missed = wrong.pop(head.urgent, 0.0) if head.urgent else 0.0
+        return missed * policy.missed_urgent_cost, sum(wrong.values()) * cost
+    return 0.0, (1.0 - confidence) * cost
 
 
 def routing_confidence(head: Head, answer: HeadPrediction | None) -> float | None:

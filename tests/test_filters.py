@@ -12,10 +12,10 @@ from ml.policy import FlagKind
 from ml.types import HeadPrediction
 from tests.conftest import case_named, change_policy, helpline_prediction, ids, listing, predict, trained_version
 from webapp.actions import flags, leases, reviews
-from webapp.forms import FilterForm
 from webapp.models import Case, CaseState, Schema
 from webapp.queries import choices
 from webapp.queries.filters import Filters
+from webapp.queueform import FilterForm
 from webapp.roles import Role
 
 ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "1"}
@@ -118,7 +118,9 @@ def test_filters_tell_nothing_of_what_the_model_said_of_audited_cases(helpline, 
 
 def test_filters_come_back_out_of_their_address(cases, person) -> None:
     halima = person(Role.SUPERVISOR)
-    given = Filters("any", "helpline", "urgent", "priority", "priority:1", 10, 90, 24, "116", str(halima.pk), 7)
+    given = Filters(
+        "labelling", "helpline", "urgent", "priority", "priority:1", 10, 90, 24, "116", str(halima.pk), 7, "urgent"
+    )
     assert FilterForm(QueryDict(given.query)).filters() == given
     assert FilterForm(QueryDict(Filters().query)).filters() == Filters()
 

@@ -66,35 +66,41 @@ def test_a_page_of_the_queue_is_read_from_indexes_alone(many) -> None:
     walked = {
         "queue_order": [
             (Filters(), ""),
-            (Filters(), "-0.5_7"),
+            (Filters(), "0.0_-0.5_7"),
             (Filters(older=0), ""),
             (Filters(held="nobody"), ""),
             (Filters(flag="escalation"), ""),
             (Filters(label="main_category:VANE"), ""),
             (Filters(search=common), ""),
         ],
-        "queue_order_of_schema": [(Filters(schema="helpline"), "-0.5_7"), (Filters(schema="customer"), "")],
+        "queue_order_of_schema": [(Filters(schema="helpline"), "0.0_-0.5_7"), (Filters(schema="customer"), "")],
         "queue_order_of_all": [(Filters(state="any"), "")],
+        "urgent_order": [(Filters(order="urgent"), ""), (Filters(order="urgent"), "0.0_-0.5_7")],
+        "urgent_order_of_schema": [(Filters(schema="helpline", order="urgent"), "0.9_-0.5_7")],
         "open_flags": [(Filters(flag="audit"), "")],
         "scores_by_answer": [(Filters(label="main_category:GBV"), "")],
         "words_of_cases": [(Filters(search=rare), "")],
     }
     for index, pages in walked.items():
         for given, after in pages:
-            plan = queue.listed(filters.cases(given, many), after=after)[: queue.PAGE + 1].explain()
+            page = queue.listed(filters.cases(given, many), order=given.order, after=after)[: queue.PAGE + 1]
+            plan = page.explain()
             assert re.search(rf"\b{index}\b", plan), (given, plan)
             assert not re.search(r"Seq Scan on webapp_(?!schema)", plan), (given, plan)
-            if index.startswith("queue_order"):
+            if "_order" in index:
                 assert not re.search(r"^ *->  (?!Incremental)\w* ?Sort", plan, re.MULTILINE), (given, plan)
 
 
 def test_the_next_case_is_found_in_the_order_of_the_index(many) -> None:
-    free = Case.objects.filter(state=CaseState.REVIEW, held_by=None).order_by("-rank", "id")[:1]
-    assert "queue_order" in free.explain()
+    for index, order in {"queue_order": "", "urgent_order": "urgent"}.items():
+        free = Case.objects.filter(state=CaseState.REVIEW, held_by=None).order_by(*queue.ORDERS[order])[:1]
+        assert index in free.explain()
 
 
-def test_deep_pages_begin_where_the_page_before_ended(many) -> None:
-    plan = queue.listed(filters.cases(Filters(), many), after="-0.5_7")[: queue.PAGE + 1].explain(analyze=True)
+@pytest.mark.parametrize("order", list(queue.ORDERS))
+def test_deep_pages_begin_where_the_page_before_ended(many, order) -> None:
+    page = queue.listed(filters.cases(Filters(), many), order=order, after="0.0_-0.5_7")[: queue.PAGE + 1]
+    plan = page.explain(analyze=True)
     removed = [int(number) for number in re.findall(r"Rows Removed by Filter: (\d+)", plan)]
     assert sum(removed) <= 1, plan
 

@@ -105,6 +105,13 @@ def test_answering_the_urgent_end_wrongly_costs_no_more_than_another_mistake():
     assert policy.head_harm(HELPLINE.head("priority"), POLICY, priority(0.8, 0.2, 0.0)) == pytest.approx(0.2)
 
 
+def test_harm_is_of_missing_the_urgent_end_and_of_other_mistakes():
+    head = HELPLINE.head("priority")
+    assert policy.harm_parts(head, POLICY, priority(0.3, 0.5, 0.2)) == pytest.approx((3.0, 0.2))
+    assert policy.harm_parts(head, POLICY, priority(0.8, 0.15, 0.05)) == pytest.approx((0.0, 0.2))
+    assert policy.harm_parts(head, POLICY, None) == pytest.approx((10 / 3, 1.0))
+
+
 def test_the_cost_table_is_used():
     dear = Policy(thresholds={"main_category": 0.7}, mistake_cost={"main_category": 3.0})
     assert policy.expected_harm(HELPLINE, dear, {"main_category": SURE}) == pytest.approx(0.3)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import FloatField, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
 from ml.policy import FlagKind, Reason
@@ -17,6 +19,8 @@ BY_ROUTING = (FlagKind.LOW_CONFIDENCE, FlagKind.UNTRAINED, FlagKind.UNFAMILIAR, 
 OF_MODEL = Q(kind__in=BY_ROUTING) & ~Q(facts__has_key="by")
 # Raised by people, or about them: no prediction takes a case with one of these out of review
 OF_PEOPLE = ~OF_MODEL & ~Q(kind=FlagKind.AUDIT)
+# The place of an audited case must not tell what the model said of it
+URGENT = Q(kind=FlagKind.URGENT, resolved_at=None) & (Q(facts__has_key="by") | Q(case__is_audit=False))
 
 
 def replace_by_model(reasons: dict[int, Iterable[Reason]]) -> set[int]:
@@ -36,6 +40,8 @@ def replace_by_model(reasons: dict[int, Iterable[Reason]]) -> set[int]:
         ],
         ignore_conflicts=True,  # An audit flag that is still open stays as it is, and so does what a person raised
     )
+    urgent = [case_id for case_id, found in reasons.items() if any(one.kind == FlagKind.URGENT for one in found)]
+    _weigh(Case.objects.filter(Q(pk__in=urgent) | Q(urgency__gt=0), pk__in=reasons))
     return {
         case_id
         for case_id, found in reasons.items()
@@ -52,12 +58,15 @@ def raise_flag(case: Case, kind: FlagKind, *, head: str = "", facts: dict[str, A
     is_known = case.flags.filter(kind=kind, head=head, resolved_at=None).exists()
     case.flags.filter(OF_MODEL, kind=kind, head=head, resolved_at=None).update(resolved_at=timezone.now())
     Flag.objects.bulk_create([Flag(case=case, kind=kind, head=head, facts=facts or {})], ignore_conflicts=True)
+    if kind == FlagKind.URGENT:
+        _weigh_one(case)
     return not is_known
 
 
 def resolve_all(case: Case) -> None:
     """Close every flag of a case that a person has decided."""
     case.flags.filter(resolved_at=None).update(resolved_at=timezone.now())
+    _weigh_one(case)
 
 
 def bring_back(case: Case, ids: Iterable[int]) -> None:
@@ -70,3 +79,17 @@ def bring_back(case: Case, ids: Iterable[int]) -> None:
         if (flag.kind, flag.head) not in are_open:  # A version may have raised it anew
             flag.resolved_at = None
             flag.save(update_fields=["resolved_at"])
+    _weigh_one(case)
+
+
+def _weigh(cases: QuerySet[Case]) -> None:
+    """Write anew how urgent cases are, by the flags that are open."""
+    known = Cast(KeyTextTransform("probability", "facts"), FloatField())
+    open_ones = Flag.objects.filter(URGENT, case=OuterRef("pk")).order_by().values("case")
+    most = Subquery(open_ones.annotate(most=Max(Coalesce(known, 1.0))).values("most"))  # 1 of what a person said
+    cases.update(urgency=Coalesce(most, 0.0))
+
+
+def _weigh_one(case: Case) -> None:
+    _weigh(Case.objects.filter(pk=case.pk))
+    case.refresh_from_db(fields=["urgency"])

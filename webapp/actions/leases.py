@@ -16,14 +16,15 @@ from django.utils import timezone
 from ml.policy import FlagKind
 from webapp.actions import drafts
 from webapp.models import Case, CaseState, Flag
+from webapp.queries.queue import ORDERS
 
 AFTER_LEAVING = timedelta(seconds=10)
 ASKED_BY = "people"  # Among the facts of a flag that asks for a second opinion: who asked, by number
 
 
 @transaction.atomic
-def take_next(user: User) -> Case | None:
-    """Lease the case in review that matters most and nobody else holds; None if there is none.
+def take_next(user: User, *, order: str = "") -> Case | None:
+    """Lease the first case in review, in an order of the queue, that nobody else holds; None if there is none.
 
     Two people never get the same one: the row is locked while it is chosen, and locked rows are passed over. Who asked
     for a second opinion is not given the case again.
@@ -39,7 +40,7 @@ def take_next(user: User) -> Case | None:
     case = (
         Case.objects.select_for_update(skip_locked=True)
         .filter(free, ~is_theirs, state=CaseState.REVIEW)
-        .order_by("-rank", "id")
+        .order_by(*ORDERS[order])
         .first()
     )
     if case is not None:

@@ -67,6 +67,8 @@ class Case(models.Model):
     current_prediction = models.ForeignKey("webapp.Prediction", on_delete=models.SET_NULL, null=True, related_name="+")
     harm = models.FloatField(default=0.0)  # Expected harm of a mistake, by the current prediction
     rank = models.FloatField(default=0.0)  # Place in every queue, higher first; see ml.policy.rank
+    # Probability of the urgent end where an open flag tells it, 1 where a person said so, else 0; see actions.flags
+    urgency = models.FloatField(default=0.0)
     revision = models.PositiveIntegerField(default=0)  # Grows with each decision; a stale form is told by it
     predicting_until = models.DateTimeField(null=True)  # A worker predicts it until then, or has died
     # How often predicting it was begun and never ended well; 0 again once it did, or another version is put in use
@@ -84,6 +86,8 @@ class Case(models.Model):
             models.Index(fields=["state", "-rank", "id"], name="queue_order"),
             models.Index(fields=["schema", "state", "-rank", "id"], name="queue_order_of_schema"),
             models.Index(fields=["-rank", "id"], name="queue_order_of_all"),
+            models.Index(fields=["state", "-urgency", "-rank", "id"], name="urgent_order"),
+            models.Index(fields=["schema", "state", "-urgency", "-rank", "id"], name="urgent_order_of_schema"),
         ]
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from webapp.roles import visible_cases
 
 ANY = "any"
 ME, NOBODY = "me", "nobody"
+URGENT_FIRST = "urgent"  # An order
 BLIND = Q(is_audit=True, state__in=OPEN_STATES)  # Nothing that the model said may be told of these
 
 
@@ -38,6 +39,7 @@ class Filters:
     source: str = ""
     held: str = ""  # ME, NOBODY, or the id of a person
     search: int | None = None  # The id of a Search
+    order: str = ""  # Most harm first, or URGENT_FIRST
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Filters:
@@ -49,6 +51,11 @@ class Filters:
         """Return by name what limits the list."""
         default = asdict(Filters())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether they leave anything out that a list shows by default."""
+        return bool(self.given().keys() - {"order"})
 
     @property
     def query(self) -> str:

@@ -11,8 +11,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from ml import policy
 from ml.policy import FlagKind
 from ml.schema import Head, Kind, Schema
+from ml.types import HeadPrediction
 from webapp.models import Case, Flag
 from webapp.queries.people import name_of
 
@@ -40,6 +42,7 @@ ORDER = (
 )
 
 MINUTE, HOUR, DAY = 60, 3600, 86400  # Seconds
+LEAST_SHOWN = 0.05  # Of expected harm: less is 0.0 in figures
 
 # What a training does in each phase of `ml.progress.Progress`, and what it counts
 PHASES = {
@@ -90,6 +93,25 @@ def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
 def told(flags: Iterable[Flag], *, blind: bool) -> list[Flag]:
     """Return the flags that may be shown: all of them, or those that tell nothing of what the model answered."""
     return [flag for flag in flags if not blind or flag.kind in BLIND_KINDS or "by" in flag.facts]
+
+
+def harm(schema: Schema, rules: policy.Policy, case: Case) -> str:
+    """Return what the expected harm of a case consists of, the gravest first: "missed urgency 0.8, wrong priority 0.3".
+
+    Nothing of a case that is answered blind, of one that is certain, and of one whose harm an earlier policy weighed.
+    """
+    if case.current_prediction is None or (case.is_audit and case.is_open):
+        return ""
+    answers = {key: HeadPrediction.from_json(found) for key, found in case.current_prediction.heads.items()}
+    parts: list[tuple[float, str]] = []
+    for head in (schema.by_key[key] for key in rules.thresholds if key in schema.by_key):
+        missed, wrong = policy.harm_parts(head, rules, answers.get(head.key))
+        name = {"name": head.name.lower()}
+        parts += [(missed, _("missed urgency of %(name)s") % name), (wrong, _("wrong %(name)s") % name)]
+    if abs(sum(value for value, _words in parts) - case.harm) > LEAST_SHOWN:
+        return ""
+    parts.sort(key=lambda part: -part[0])
+    return ", ".join(f"{words} {value:.1f}" for value, words in parts if value >= LEAST_SHOWN)
 
 
 def age(moment: datetime) -> str:

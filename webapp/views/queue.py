@@ -13,27 +13,33 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp.actions import leases, savedviews, searches
 from webapp.errors import CaseloopError
-from webapp.forms import FilterForm, SearchForm, ViewForm
 from webapp.queries import queue, search
 from webapp.queries import savedviews as kept
 from webapp.queries.filters import Filters
+from webapp.queueform import FilterForm, SearchForm, ViewForm
 from webapp.roles import STAFF, Role, allow, person_of, view_for
+
+ORDER = "queue_order"  # In the session: the next case is the first of the list that somebody looked at last
 
 
 @require_GET
 @allow(*STAFF)
 def queue_page(request: HttpRequest) -> HttpResponse:
-    """List the cases that fit the filters in the address, most harm first."""
+    """List the cases that fit the filters in the address, in the order that it names."""
     form = FilterForm(request.GET)
     given = form.filters()
+    if request.session.get(ORDER, "") != given.order:
+        request.session[ORDER] = given.order
     page = queue.page(given, request.user, after=request.GET.get("after", ""))
     context = {
         "page": page,
         "form": form,
         "filters": given,
-        "is_limited": given != Filters(),
+        "is_limited": given.is_limited,
+        "orders": form.orders(given),
         "states": form.states(given),
         "schemas": form.schemas(given),
+        "listed": {row.case.schema for row in page.rows},
         "removals": form.removals(given),
         "views": kept.of(person_of(request), shown=given),
         "words": search.words(given.search, request.user),
@@ -90,8 +96,8 @@ def remove_view(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @allow(Role.SUPERVISOR)
 def next_case(request: HttpRequest) -> HttpResponse:
-    """Lease the case that matters most, and open it."""
-    case = leases.take_next(person_of(request))
+    """Lease the first case of the queue, and open it."""
+    case = leases.take_next(person_of(request), order=request.session.get(ORDER, ""))
     if case is None:
         messages.info(request, _("Nothing waits for review."))
         return redirect("queue")
