@@ -124,10 +124,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One finding about a head or slice, in words."""
+    """One finding about a head or slice, in words; `subject` is that of the `Difference` which it rests on, if any."""
 
     kind: Finding
     words: str
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +200,10 @@ class _Gate:
         self.heads.append(found)
         if self._is_enough(head.name, found.n, asks=head.key in self.policy.thresholds):
             if found.high < 0:
-                self._say(Finding.WORSE, _fell(head.name, found))
+                self._say(Finding.WORSE, _fell(head.name, found), found.subject)
             elif found.low > 0:
                 words = f"{head.name} {found.challenger:.2f} against {found.champion:.2f}"
-                self._say(Finding.BETTER, words)
+                self._say(Finding.BETTER, words, found.subject)
             self._look_at_calibration(head, pairs)
         self._look_at_dangers(head, pairs)
 
@@ -276,7 +277,7 @@ class _Gate:
         found = self._difference(name, np.stack([before, ones]), np.stack([after, ones]))
         self.dangers.append(found)
         if found.champion - found.challenger > self.rules.recall_margin + SLACK:
-            self._say(Finding.RECALL, f"recall of {_fell(name, found)}")
+            self._say(Finding.RECALL, f"recall of {_fell(name, found)}", found.subject)
 
     def _look_at_slice(self, part: Slice, head: Head, pairs: Sequence[Pair]) -> None:
         name = f"{part.name}, {head.name}"
@@ -284,9 +285,9 @@ class _Gate:
         self.slices.append(found)
         fall = found.champion - found.challenger
         if part.is_safety and fall > self.rules.recall_margin + SLACK:
-            self._say(Finding.RECALL, _fell(name, found))
+            self._say(Finding.RECALL, _fell(name, found), found.subject)
         elif fall > self.rules.slice_margin + SLACK and found.high < 0:
-            self._say(Finding.SLICE, _fell(name, found))
+            self._say(Finding.SLICE, _fell(name, found), found.subject)
 
     def _look_at_calibration(self, head: Head, pairs: Sequence[Pair]) -> None:
         truth = [pair.true for pair in pairs]
@@ -315,7 +316,7 @@ class _Gate:
         is_too_sure = misses[1].mean() - max(0.0, misses[0].mean()) > most
         if (is_less_worth or is_too_sure) and found.low > 0 and measured[1] - measured[0] > most:
             words = f"the calibration error of {head.name} rose from {found.champion:.2f} to {found.challenger:.2f}"
-            self._say(Finding.CALIBRATION, words)
+            self._say(Finding.CALIBRATION, words, found.subject)
 
     def _is_urgent(self, head: Head, said: HeadPrediction) -> bool:
         """Whether routing would show a case as urgent, or the answer says so."""
@@ -338,8 +339,8 @@ class _Gate:
         values = [float(_ratio(side.sum(axis=1)[None])[0]) for side in (before, after)]
         return Difference(subject, before.shape[1], values[0], values[1], float(low), float(high))
 
-    def _say(self, kind: Finding, words: str) -> None:
-        self.reasons.append(Reason(kind, words))
+    def _say(self, kind: Finding, words: str, subject: str = "") -> None:
+        self.reasons.append(Reason(kind, words, subject))
 
 
 def _pairs(

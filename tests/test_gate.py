@@ -123,6 +123,7 @@ def test_a_challenger_that_is_surely_better_and_loses_nothing_passes() -> None:
     assert (report.verdict, kinds(report)) == (Verdict.BETTER, [Finding.BETTER])
     assert report.sentence == "Better on the same 200 cases: Topic 0.90 against 0.70."
     topic = report.heads[0]
+    assert report.reasons[0].subject == topic.subject
     assert (topic.subject, topic.n, topic.champion, topic.challenger) == ("Topic", N, 0.7, 0.9)
     assert [(one.subject, one.n) for one in report.dangers] == [("danger (Topic)", 50), ("1 Now (Priority)", 40)]
 

@@ -14,7 +14,7 @@ from ml.spans import SpanFaults
 from tests.conftest import trained_version
 from webapp.actions import promotions, runs, snapshots
 from webapp.models import Evaluation, ModelVersion, Promotion, Run, RunState, Schema
-from webapp.queries import learning, schemas, wording
+from webapp.queries import gate, learning, schemas, wording
 from webapp.roles import Role
 
 FAST = {"profile": "fast"}
@@ -142,7 +142,7 @@ def test_the_page_of_a_version_says_on_what_it_was_measured(challenger, admin) -
     page = admin.get(f"/models/versions/{challenger.pk}/").content.decode()
     assert "as version 1, which was in use" in page
     assert "a fixed fifth of the imported labels, until 200 blind audits are labelled" in page
-    assert "✓ +0.110" in page
+    assert '<td class="num">+0.110</td>' in page
 
 
 def test_a_champion_that_is_measured_again_keeps_the_comparison_that_it_was_promoted_by(
@@ -159,7 +159,7 @@ def test_a_champion_that_is_measured_again_keeps_the_comparison_that_it_was_prom
     assert (again.snapshot, heads[0].challenger, heads[0].n, heads[0].champion) == (snapshot, 0.57, 120, None)
     page = admin.get(f"/models/versions/{challenger.pk}/").content.decode()
     assert "as version 1, which was in use" in page
-    assert "✓ +0.110" in page
+    assert '<td class="num">+0.110</td>' in page
     assert "<b>0.570</b>" in page.split("Measured again since")[1]
 
 
@@ -271,6 +271,14 @@ GATE = {
     "sentence": "Refused: recall of <b> fell from 0.90 to 0.70 on 30 cases.",
     "heads": [{"subject": "Main category", "n": 100, "champion": 0.5, "challenger": 0.61, "low": 0.02, "high": 0.2}],
     "dangers": [{"subject": "<b>", "n": 30, "champion": 0.9, "challenger": 0.7, "low": -0.4, "high": 0.0}],
+    "calibration": [
+        {"subject": "Main category", "n": 100, "champion": 0.1, "challenger": 0.2, "low": 0.05, "high": 0.2}
+    ],
+    "slices": [{"subject": "county A", "n": 40, "champion": 0.6, "challenger": 0.6, "low": -0.1, "high": 0.1}],
+    "reasons": [
+        {"kind": "recall", "words": "recall of <b> fell from 0.90 to 0.70 on 30 cases", "subject": "<b>"},
+        {"kind": "better", "words": "Main category 0.61 against 0.50", "subject": "Main category"},
+    ],
     "few": {"county": 12},
     "rules": {"least_cases": 20},
 }
@@ -292,6 +300,24 @@ def test_a_version_that_the_gate_refuses_is_put_in_use_only_by_who_says_so(chall
     frozen = admin.get(f"/models/ledger/{row.pk}/").content.decode()
     assert "The gate was overridden." in frozen
     assert "Refused: recall of &lt;b&gt; fell" in frozen
+
+
+def test_the_page_of_a_version_begins_with_the_verdict_and_marks_what_it_rests_on(challenger, admin) -> None:
+    Evaluation.objects.filter(version=challenger).update(gate=GATE)
+    page = admin.get(f"/models/versions/{challenger.pk}/").content.decode()
+    assert page.index("▲ Refused: recall of") < page.index("Measured on")
+    told = gate.told(GATE)
+    assert [(row.found["subject"], row.is_veto, row.has_decided, row.change.sign) for row in told.rows] == [
+        ("<b>", True, True, "≈"),  # Within noise, and yet more than the margin
+        ("Main category", False, False, "✓"),
+        ("Main category", False, False, "▼"),  # Its calibration error rose
+    ]
+    assert "■ veto</strong> &lt;b&gt;" in page
+    assert '<td class="num">+0.110 <span class="good">✓ better</span></td>' in page
+    assert '<td class="urgent nowrap">▼ worse</td>' in page
+    assert '<td class="quiet nowrap">≈ the same within noise</td>' in page
+    (better, *_) = gate.told(GATE | {"verdict": "better", "reasons": GATE["reasons"][1:]}).rows
+    assert (better.found["subject"], better.has_decided, better.is_veto) == ("Main category", True, False)
 
 
 def test_an_admin_goes_back_to_the_version_before(challenger, admin) -> None:

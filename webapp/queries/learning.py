@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ml import metrics
 from ml.schema import Head, Kind
 from webapp.models import Evaluation, ModelVersion, Run, Schema
-from webapp.queries import ledger, schemas, wording
+from webapp.queries import gate, ledger, schemas, wording
 
 SHOWN_LATER = 10  # Measurements on a version's page
 MEASURES = {
@@ -33,6 +33,7 @@ class Comparison:
     ece: float | None
     ece_interval: tuple[float, float] | None  # 95%
     ece_perfect: float | None  # What confidences that are true would show on so few cases
+    change: gate.Change | None = None  # What the difference means, where the gate drew its interval
 
     @property
     def difference(self) -> float | None:
@@ -106,8 +107,12 @@ def compare(version: ModelVersion) -> tuple[Evaluation | None, ModelVersion | No
         .first()
     )
     parsed = version.schema_version.parsed
+    changes = {one["subject"]: gate.change(one["low"], one["high"]) for one in evaluation.gate.get("heads", ())}
     rows = [
-        _row(head, evaluation.heads[head.key], other.heads.get(head.key) if other else None)
+        replace(
+            _row(head, evaluation.heads[head.key], other.heads.get(head.key) if other else None),
+            change=changes.get(head.name),
+        )
         for head in parsed.heads
         if head.key in evaluation.heads
     ]
@@ -214,5 +219,5 @@ def report(version: ModelVersion) -> dict[str, Any]:
         "snapshot": evaluation.snapshot_id,
         "test_source": evaluation.snapshot.test_source,
         "compared_with": other.pk if other else None,
-        "heads": [asdict(row) for row in rows],
+        "heads": [{name: value for name, value in asdict(row).items() if name != "change"} for row in rows],
     }

@@ -107,7 +107,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "erased": lineage.erased(version).count(),
         "is_champion": champion(version.schema) == version,
         "standing": gate.standing(version),
-        "gate": evaluation.gate if evaluation else {},
+        "told": gate.told(evaluation.gate) if evaluation else None,
         "is_admin": Role.ADMIN in roles_of(request.user),
         "title": f"Version {version.number}",
     }
@@ -160,7 +160,12 @@ def roll_back(request: HttpRequest, pk: int) -> HttpResponse:
 def promotion_page(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one row of the ledger, with what the gate said then."""
     row = get_object_or_404(Promotion.objects.select_related("schema", "version", "replaced", "promoted_by"), pk=pk)
-    context = {"row": row, "until": ledger.until(row), "title": f"Ledger: version {row.version.number}"}
+    context = {
+        "row": row,
+        "told": gate.told(row.report.get("gate", {})),
+        "until": ledger.until(row),
+        "title": f"Ledger: version {row.version.number}",
+    }
     return render(request, "promotion.html", context)
 
 
