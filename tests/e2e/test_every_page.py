@@ -1,4 +1,4 @@
-"""Every page, with every role, as axe-core sees it: nothing that keeps somebody from using it, in light and in dark."""
+"""Every page, with every role: nothing that keeps somebody from using it, in light, in dark and on a phone."""
 
 from __future__ import annotations
 
@@ -47,11 +47,14 @@ def pages(live_server: Any, signed_in: Callable[..., Client], browser: Browser) 
     """Open a page for a role; a message in the console fails the test."""
     contexts = []
 
-    def opened(role: Role, scheme: str) -> Any:
-        client = signed_in(role, f"{role}-{scheme}")
+    def opened(role: Role, scheme: str, *, width: int = 1440, language: str = "en") -> Any:
+        client = signed_in(role, f"{role}-{scheme}-{language}")
         cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
         context = browser.new_context(
-            viewport={"width": 1440, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+            viewport={"width": width, "height": 844},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            locale=language,
         )
         context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
         contexts.append(context)
@@ -62,25 +65,68 @@ def pages(live_server: Any, signed_in: Callable[..., Client], browser: Browser) 
         context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("role", list(Role))
-def test_no_page_keeps_anybody_from_using_it(role, scheme, numbers, pages, live_server) -> None:
-    page = pages(role, scheme)
-    found, walked = [], []
+def walked(page: Any, role: Role, numbers: dict[str, int], url: str) -> Iterator[tuple[str, str]]:
+    """Open every page that a role reaches, one after the other; yield its name and path."""
     for pattern in PAGES:
         name = str(pattern.name)
         roles = REACH[name]
         if name in POSTED | NO_PAGES | PARTS or name.startswith("backend") or roles is None or role not in roles:
             continue
         path = address(pattern, numbers.get(name, Import.objects.latest("pk").pk))
-        answer = page.goto(f"{live_server.url}{path}", wait_until="networkidle")
+        answer = page.goto(f"{url}{path}", wait_until="networkidle")
         assert answer is not None
         if answer.status == 404 and name == "case":
             continue  # Not this annotator's
         assert answer.status == 200, path
-        walked.append(name)
+        yield name, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("role", list(Role))
+def test_no_page_keeps_anybody_from_using_it(role, scheme, numbers, pages, live_server) -> None:
+    page = pages(role, scheme)
+    found, names = [], []
+    for name, path in walked(page, role, numbers, live_server.url):
+        names.append(name)
         for one in Axe().run(page).response["violations"]:
             if one["impact"] in SERIOUS:
                 found += [f"{path} {one['id']}: {node['html'][:160]}" for node in one["nodes"]]
     assert found == []
-    assert len(walked) >= {Role.ANNOTATOR: 6, Role.SUPERVISOR: 15, Role.ADMIN: 25}[role]
+    assert len(names) >= {Role.ANNOTATOR: 6, Role.SUPERVISOR: 15, Role.ADMIN: 25}[role]
+
+
+TOO_WIDE = """() => {
+  const wide = innerWidth, found = [];
+  const at = (element) => element.outerHTML.slice(0, 120);
+  if (document.documentElement.scrollWidth > wide) {
+    const out = [...document.querySelectorAll("main *, header *")].filter(
+      (one) => one.getBoundingClientRect().right > wide + 1 && !one.closest(".scroll, .chips, .skip"));
+    found.push("the page scrolls sideways: " + out.slice(0, 3).map(at).join(" | "));
+  }
+  for (const one of document.querySelectorAll(".rail a, .top a, .top button, .actions > *")) {
+    const { left, right, bottom, width } = one.getBoundingClientRect();
+    const isBelow = one.closest(".actions") && bottom > innerHeight;
+    if (width && (left < 0 || right > wide || isBelow)) found.push("cut: " + at(one));
+  }
+  for (const box of document.querySelectorAll(".scroll")) {
+    const hint = getComputedStyle(box, "::before").content;
+    const isCut = box.checkVisibility() && box.scrollWidth > box.clientWidth + 1;
+    if (isCut && !hint.includes("→")) found.push("no hint: " + at(box));
+  }
+  for (const table of document.querySelectorAll("main table")) {
+    if (table.getBoundingClientRect().right > wide && !table.closest(".scroll")) found.push("in no box: " + at(table));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("language", ["en", "sw"])
+@pytest.mark.parametrize("role", list(Role))
+def test_every_page_fits_on_a_phone(role, language, numbers, pages, live_server) -> None:
+    page = pages(role, "light", width=390, language=language)
+    found, names = [], []
+    for name, path in walked(page, role, numbers, live_server.url):
+        names.append(name)
+        found += [f"{path} {one}" for one in page.evaluate(TOO_WIDE)]
+    assert found == []
+    assert len(names) >= {Role.ANNOTATOR: 6, Role.SUPERVISOR: 15, Role.ADMIN: 25}[role]

@@ -1,4 +1,4 @@
-// Keys of every page: ? shows the map, u takes the last step back while the page says what it was.
+// Every page. Keys: ? shows the map, u takes the last step back while the page says what it was.
 const keys = document.getElementById("keys");
 
 document.addEventListener("keydown", (event) => {
@@ -14,3 +14,24 @@ document.getElementById("keys-link")?.addEventListener("click", (event) => {
   event.preventDefault();
   keys.showModal();
 });
+
+// Boxes that are wider than the screen say so, fade at the side where there is more, and can be scrolled with keys
+const mark = (box) => {
+  const hidden = box.scrollWidth - box.clientWidth;
+  if (hidden <= 1) {
+    delete box.dataset.cut;
+    return;
+  }
+  box.dataset.cut = box.scrollLeft < hidden - 1 ? "more" : "end";
+  box.dataset.more = document.body.dataset.more;
+  box.tabIndex = 0;
+};
+const sizes = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
+const watch = (root) => {
+  for (const box of root.querySelectorAll(".scroll, .chips")) {
+    sizes.observe(box);
+    box.addEventListener("scroll", () => mark(box), { passive: true });
+  }
+};
+watch(document);
+document.addEventListener("htmx:load", (event) => watch(event.target.parentNode ?? document));
