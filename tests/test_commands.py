@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from lxml import html
 
 from tests.conftest import case_named, trained_version
 from webapp.actions import promotions, runs
 from webapp.models import Case, Import, Run, Schema
+from webapp.queries import health
+from webapp.roles import Role
 
 
 def run(name: str, *args: object, **options: Any) -> tuple[list[str], list[str]]:
@@ -189,8 +193,21 @@ def test_the_status_is_readable_without_json(helpline, import_rows) -> None:
     import_rows(helpline, {"id": "1", "text": "a"})
     out, _ = run("loop_status")
     at = out.index("Child helpline calls: version in use none")
-    assert out[at + 1] == "  new               1"
-    assert out[-2:] == ["outbox: 0 waiting, 0 failing", "webhooks out: 0 waiting, 0 failing, 0 given up"]
+    assert out[at + 1] == "  new                     1"
+    assert "  with annotators         0" in out
+    assert out[-3:-1] == ["Outbox: 0 waiting", "Webhooks out: 0 waiting"]
+    assert re.fullmatch(r"At \d{4}-\d\d-\d\d \d\d:\d\d EAT", out[-1])
+
+
+def test_the_status_in_the_shell_and_on_the_page_use_the_same_words(helpline, signed_in, monkeypatch) -> None:
+    found = {"waiting": 3, "failing": 2, "given_up": 1, "oldest_seconds": 5.0}
+    monkeypatch.setattr(health, "outbox", lambda: found)
+    monkeypatch.setattr(health, "webhooks", lambda: found)
+    page = " ".join(html.fromstring(signed_in(Role.ADMIN).get("/status/").content).text_content().split())
+    out, _ = run("loop_status")
+    said = "3 waiting, ◆ 2 were tried and wait to be tried again, ▲ 1 were given up"
+    assert out[-3:-1] == [f"Outbox: {said}", f"Webhooks out: {said}"]
+    assert page.count(said) == 2
 
 
 # --- retrain ---------------------------------------------------------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from tests.conftest import case_named
 from webapp.actions import escalations, leases, reviews
+from webapp.glossary import TERMS
 from webapp.models import CaseState, Import, Run
 from webapp.queries import loop, today
 from webapp.roles import Role
@@ -39,6 +42,32 @@ def test_what_was_done_since_midnight_is_counted(case, halima, monkeypatch) -> N
     tomorrow = timezone.localtime() + timedelta(days=1)
     monkeypatch.setattr(timezone, "localtime", lambda: tomorrow)
     assert today.done(halima) == []
+
+
+@pytest.mark.parametrize(("hour", "minute", "done"), [(20, 59, []), (21, 0, [("accepted", 1)])])
+def test_today_begins_at_midnight_by_the_one_clock(case, halima, monkeypatch, hour, minute, done) -> None:
+    """Nairobi is three hours ahead of UTC."""
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2026, 3, 1, hour, minute, tzinfo=UTC))
+    reviews.decide(case, halima, answers=ANSWERS, revision=case_named("1").revision)
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2026, 3, 1, 21, 30, tzinfo=UTC))
+    assert today.done(halima) == done
+
+
+def test_every_page_says_of_which_zone_its_times_are_and_leads_to_the_glossary(case, signed_in) -> None:
+    desk = signed_in(Role.SUPERVISOR)
+    for path in ("/", "/queue/", f"/cases/{case.pk}/", "/agreement/"):
+        page = desk.get(path).content.decode()
+        assert "Times are those of Africa/Nairobi (EAT)." in page
+        assert 'href="/glossary/"' in page
+    page = desk.get("/glossary/").content.decode()
+    for anchor in re.findall(r'/glossary/#([\w-]+)"', desk.get("/queue/").content.decode()):
+        assert f'id="{anchor}"' in page
+
+
+def test_every_word_that_a_page_links_to_is_explained() -> None:
+    pages = "".join(path.read_text() for path in (settings.BASE_DIR / "webapp" / "templates").glob("*.html"))
+    linked = set(re.findall(r'{% term "([\w-]+)" %}', pages))
+    assert linked == set(TERMS)
 
 
 def test_an_act_that_was_undone_is_not_counted(case, halima) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError
+from django.utils import timezone
 
 from tests.conftest import trained_version
 from tests.test_commands import run
@@ -49,6 +51,9 @@ def test_the_ledger_is_printed_for_people_and_for_programs(two) -> None:
     run("promote", "helpline", 2, *BY, "--override")
     lines, _ = run("ledger", "helpline")
     assert [line.split(":")[0] for line in lines] == ["version 2", "version 1"]
+    began = timezone.localtime(Promotion.objects.latest("pk").promoted_at)
+    assert f"from {began:%Y-%m-%d %H:%M} EAT on" in lines[0]
+    assert began.utcoffset() == timedelta(hours=3)
     assert lines[0].endswith("on; put in use by admin: it was looked at")
     second, first = (json.loads(line) for line in run("ledger", "helpline", "--json")[0])
     assert (second["version"], second["until"], second["replaced"], first["until"]) == (2, None, 1, second["from"])

@@ -39,6 +39,7 @@ REACH = {
     "chart": STAFF,
     "receipts": EVERYONE,
     "keys": EVERYONE,
+    "glossary": EVERYONE,
     "status": STAFF,
     "label-studio": (M,),
     "examine-label-studio": (M,),

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from webapp.demo import SOURCE
-from webapp.queries import queue
+from webapp.queries import clock, queue
 from webapp.queries.alerts import open_ones as open_alerts
 from webapp.roles import STAFF, Role, roles_of
 
@@ -29,7 +29,7 @@ PLACES = (  # Address name, words, roles
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Return the places of this person, what waits, the open alerts, the source of the demo's cases, the languages."""
+    """Return the places of this person, what waits, the open alerts, the languages, the zone."""
     user = getattr(request, "user", None)
     roles = roles_of(user) if user else set()
     here = (request.resolver_match.url_name or "") if request.resolver_match else ""
@@ -47,4 +47,5 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
         "roles": roles,
         "demo_source": SOURCE,
         "languages": settings.LANGUAGES,
+        "zone": clock.zone(),
     }

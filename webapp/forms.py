@@ -8,6 +8,8 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from webapp.casefiles.columns import parse_mapping
 from webapp.errors import UnreadableFile
@@ -124,10 +126,13 @@ class RoleForm(forms.Form):
 class TokenForm(forms.Form):
     """A token of one's own."""
 
-    name = forms.CharField(max_length=100, label="What for")
-    days = forms.IntegerField(min_value=1, max_value=366, initial=90, label="Days until it ends")
+    name = forms.CharField(max_length=100, label=gettext_lazy("What for"))
+    days = forms.IntegerField(min_value=1, max_value=366, initial=90, label=gettext_lazy("Days until it ends"))
     scopes = forms.TypedMultipleChoiceField(
-        coerce=Scope, widget=forms.CheckboxSelectMultiple, label="What it opens", error_messages={"required": "Choose."}
+        coerce=Scope,
+        widget=forms.CheckboxSelectMultiple,
+        label=gettext_lazy("What it opens"),
+        error_messages={"required": gettext_lazy("Choose.")},
     )
 
     def __init__(self, scopes: Collection[Scope], given: Mapping[str, Any] | None = None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django import forms
 from django.forms import BoundField
+from django.utils.translation import gettext_lazy as _
 
 from ml import policy
 from ml.schema import Head, Kind
@@ -31,81 +32,95 @@ def number(label: str, help_text: str, *, most: float | None = None, step: str =
 
 
 GROUPS: Mapping[str, Mapping[str, forms.Field]] = {
-    "Urgent cases and the audit": {
+    _("Urgent cases and the audit"): {
         "urgent_threshold": number(
-            "Urgent from",
-            "A case goes to a supervisor when the urgent end is at least this probable, from 0 to 1.",
+            _("Urgent from"),
+            _("A case goes to a supervisor when the urgent end is at least this probable, from 0 to 1."),
             most=1,
         ),
         "audit_share": number(
-            "Share for the audit",
-            "This share of all new cases is answered by people who see no model answer. They alone measure the model.",
+            _("Share for the audit"),
+            _(
+                "This share of all new cases is answered by people who see no model answer. They alone measure the "
+                "model."
+            ),
             most=1,
         ),
     },
-    "What comes first": {
+    _("What comes first"): {
         "missed_urgent_cost": number(
-            "Cost of missing the urgent end",
-            "Stands in the place of the cost of a mistake where the urgent end is true.",
+            _("Cost of missing the urgent end"),
+            _("Stands in the place of the cost of a mistake where the urgent end is true."),
         ),
-        "doubling_hours": number("Harm doubles in hours", "The longer a case waits, the more a mistake on it counts."),
+        "doubling_hours": number(
+            _("Harm doubles in hours"), _("The longer a case waits, the more a mistake on it counts.")
+        ),
     },
-    "Several annotators for one case": {
+    _("Several annotators for one case"): {
         "overlap_share": number(
-            "Share of the cases", "This share of the cases that go to annotators is answered by several.", most=1
+            _("Share of the cases"), _("This share of the cases that go to annotators is answered by several."), most=1
         ),
-        "overlap_annotators": number("Annotators of each", "How many answer such a case, from 2 to 9.", step="1"),
+        "overlap_annotators": number(_("Annotators of each"), _("How many answer such a case, from 2 to 9."), step="1"),
     },
-    "Names, places and phone numbers": {
+    _("Names, places and phone numbers"): {
         "hidden_labels": forms.MultipleChoiceField(
-            label="Hidden from annotators",
-            help_text="Surrogates (“Child A”) stand for these in Label Studio, as far as the model finds them, and for "
-            "phone numbers. None chosen: texts go out as they are.",
+            label=_("Hidden from annotators"),
+            help_text=_(
+                "Surrogates (“Child A”) stand for these in Label Studio, as far as the model finds them, and for phone "
+                "numbers. None chosen: texts go out as they are."
+            ),
             required=False,
             widget=forms.CheckboxSelectMultiple,
         ),
         "hide_from_reviewers": forms.BooleanField(
-            label="Hide them at the desk too",
-            help_text="Supervisors see a name once they say what they need it for; the audit log keeps it.",
+            label=_("Hide them at the desk too"),
+            help_text=_("Supervisors see a name once they say what they need it for; the audit log keeps it."),
             required=False,
         ),
-        "reveal_minutes": number("Minutes that a name stays shown", "Then it is hidden again, from 1 to 720."),
+        "reveal_minutes": number(_("Minutes that a name stays shown"), _("Then it is hidden again, from 1 to 720.")),
         "phone_region": forms.CharField(
-            label="Country of phone numbers",
-            help_text="Two letters, as KE: numbers without a country code are read as of there. Empty: none is.",
+            label=_("Country of phone numbers"),
+            help_text=_("Two letters, as KE: numbers without a country code are read as of there. Empty: none is."),
             max_length=2,
             required=False,
         ),
     },
     "When to train": {
-        "train_after": number("New labels", "So many cases newly labelled start a training; 0 for never.", step="1"),
-    },
-    "The gate: what a new version must show": {
-        "gate.least_cases": number("Cases needed", "Fewer labelled cases decide nothing.", step="1"),
-        "gate.recall_margin": number(
-            "Recall may fall by", "Where a miss is dangerous. A version that falls by more is refused.", most=1
+        "train_after": number(
+            _("New labels"), _("So many cases newly labelled start a training; 0 for never."), step="1"
         ),
-        "gate.slice_margin": number("A slice may fall by", "If a head surely falls by more, a person decides.", most=1),
+    },
+    _("The gate: what a new version must show"): {
+        "gate.least_cases": number(_("Cases needed"), _("Fewer labelled cases decide nothing."), step="1"),
+        "gate.recall_margin": number(
+            _("Recall may fall by"), _("Where a miss is dangerous. A version that falls by more is refused."), most=1
+        ),
+        "gate.slice_margin": number(
+            _("A slice may fall by"), _("If a head surely falls by more, a person decides."), most=1
+        ),
         "gate.calibration_margin": number(
-            "Calibration error may rise by", "A version whose error surely rises by more is refused.", most=1
+            _("Calibration error may rise by"), _("A version whose error surely rises by more is refused."), most=1
         ),
         "gate.is_automatic": forms.BooleanField(
-            label="Put a better version in use by itself", help_text="If not, an admin decides.", required=False
+            label=_("Put a better version in use by itself"), help_text=_("If not, an admin decides."), required=False
         ),
         "gate.slices": forms.JSONField(
-            label="Further slices, as JSON",
-            help_text='Cases to look at apart: [{"name": "capital", "where": {"county": ["Nairobi"]}}]',
+            label=_("Further slices, as JSON"),
+            help_text=_('Cases to look at apart: [{"name": "capital", "where": {"county": ["Nairobi"]}}]'),
             required=False,
             widget=forms.Textarea(attrs={"rows": 3}),
         ),
     },
 }
 OF_HEADS: Mapping[str, tuple[str, str]] = {  # Columns of the table of heads; an empty cell leaves a head out
-    "thresholds": ("Accepted from", "of this confidence, from 0 to 1; without one the head sends no case to a person"),
-    "mistake_cost": ("Cost of a mistake", "1 where it is empty"),
+    "thresholds": (
+        _("Accepted from"),
+        _("of this confidence, from 0 to 1; without one the head sends no case to a person"),
+    ),
+    "mistake_cost": (_("Cost of a mistake"), _("1 where it is empty")),
     "disagreement_limits": (
-        "Disagreement up to",
-        "from 0 to 1; annotators farther apart send the case to a supervisor; empty: 0 if it routes, else no limit",
+        _("Disagreement up to"),
+        _("from 0 to 1; annotators farther apart send the case to a supervisor; empty: 0 if it routes, else no limit"),
     ),
 }
 
@@ -123,7 +138,7 @@ class PolicyForm(forms.Form):
 
     instead_of = forms.IntegerField(widget=forms.HiddenInput)
     reason = forms.CharField(
-        label="Why", min_length=3, max_length=500, help_text="Kept in the history, for whoever wonders later."
+        label=_("Why"), min_length=3, max_length=500, help_text=_("Kept in the history, for whoever wonders later.")
     )
 
     def __init__(self, schema: Schema, given: Mapping[str, Any] | None = None, *, is_trial: bool = False) -> None:
@@ -138,7 +153,7 @@ class PolicyForm(forms.Form):
         of_spans = [label for head in self.parsed.of_kind(Kind.SPANS) for label in head.labels]
         # Typed as any field, and one of these it is
         self.fields["hidden_labels"].choices = [(one.key, one.name) for one in of_spans]  # type: ignore[attr-defined]
-        for key, (label, _) in OF_HEADS.items():
+        for key, (label, _help) in OF_HEADS.items():
             for head in self.parsed.heads:
                 cell = number(f"{label}: {head.name}", "", most=None if key == "mistake_cost" else 1)
                 cell.required = False

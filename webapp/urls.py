@@ -41,6 +41,7 @@ urlpatterns = [
     path("figures/<slug:schema>/<slug:name>.svg", figures.chart, name="chart"),
     path("receipts/", receipts.mine, name="receipts"),
     path("keys/", home.keys, name="keys"),
+    path("glossary/", home.glossary, name="glossary"),
     path("status/", home.status, name="status"),
     path("status/label-studio/", health.label_studio, name="label-studio"),
     path("status/label-studio/examine/", health.examine, name="examine-label-studio"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from webapp.models.cases import Case
 from webapp.models.schemas import Schema, SchemaVersion
@@ -78,11 +79,11 @@ class Origin(models.TextChoices):
 class Correction(models.TextChoices):
     """Why a person answered otherwise than the model."""
 
-    MISREAD = "misread", "the model misread the text"
-    OVERLOOKED = "overlooked", "the model overlooked something"
-    UNCLEAR = "unclear", "the labels overlap, or their definition is unclear"
-    KNOWN = "known", "known from elsewhere than the text"
-    OTHER = "other", "another reason; see the note"
+    MISREAD = "misread", _("the model misread the text")
+    OVERLOOKED = "overlooked", _("the model overlooked something")
+    UNCLEAR = "unclear", _("the labels overlap, or their definition is unclear")
+    KNOWN = "known", _("known from elsewhere than the text")
+    OTHER = "other", _("another reason; see the note")
 
 
 class Annotation(models.Model):

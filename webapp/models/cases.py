@@ -10,6 +10,7 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from ml import surrogates
 from ml.policy import FlagKind, Side
@@ -19,14 +20,14 @@ from webapp.models.schemas import Schema
 class CaseState(models.TextChoices):
     """Where a case stands in the loop."""
 
-    NEW = "new", "new"
-    PREDICTED = "predicted", "predicted"
-    ACCEPTED = "accepted", "accepted"
-    LABELLING = "labelling", "with annotators"
-    REVIEW = "review", "in review"
-    DECIDED = "decided", "decided"
-    WITHDRAWN = "withdrawn", "withdrawn"
-    ERASED = "erased", "erased"
+    NEW = "new", _("new")
+    PREDICTED = "predicted", _("predicted")
+    ACCEPTED = "accepted", _("accepted")
+    LABELLING = "labelling", _("with annotators")
+    REVIEW = "review", _("in review")
+    DECIDED = "decided", _("decided")
+    WITHDRAWN = "withdrawn", _("withdrawn")
+    ERASED = "erased", _("erased")
 
 
 GONE_STATES = (CaseState.WITHDRAWN, CaseState.ERASED)  # Nobody is asked about these, and nothing is learnt from them

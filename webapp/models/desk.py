@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from webapp.models.cases import Case
 
@@ -75,11 +76,11 @@ class Sighting(models.Model):
 class RevealReason(models.TextChoices):
     """What somebody needs to see the names of a case for."""
 
-    DANGER = "danger", "somebody may be in danger"
-    REFERRAL = "referral", "to refer or call back"
-    SAME = "same", "to tell whether it is the same person"
-    ENTITIES = "entities", "to mark entities"
-    OTHER = "other", "another reason"
+    DANGER = "danger", _("somebody may be in danger")
+    REFERRAL = "referral", _("to refer or call back")
+    SAME = "same", _("to tell whether it is the same person")
+    ENTITIES = "entities", _("to mark entities")
+    OTHER = "other", _("another reason")
 
 
 class Reveal(models.Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from webapp.models.cases import Case
 from webapp.models.schemas import Schema, SchemaVersion
@@ -126,19 +127,19 @@ class Profile(models.TextChoices):
 class RunState(models.TextChoices):
     """How far a run has come."""
 
-    QUEUED = "queued", "queued"
-    RUNNING = "running", "running"
-    SUCCEEDED = "succeeded", "succeeded"
-    FAILED = "failed", "failed"
-    CANCELLED = "cancelled", "cancelled"
+    QUEUED = "queued", _("queued")
+    RUNNING = "running", _("running")
+    SUCCEEDED = "succeeded", _("succeeded")
+    FAILED = "failed", _("failed")
+    CANCELLED = "cancelled", _("cancelled")
 
 
 class Cause(models.TextChoices):
     """What asked for a run."""
 
-    PERSON = "person", "a person"
-    SCHEDULE = "schedule", "the schedule"
-    LABELS = "labels", "new labels"
+    PERSON = "person", _("a person")
+    SCHEDULE = "schedule", _("the schedule")
+    LABELS = "labels", _("new labels")
 
 
 OPEN_RUN_STATES = (RunState.QUEUED, RunState.RUNNING)

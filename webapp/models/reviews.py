@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from webapp.models.annotations import Annotation, Annotator
 from webapp.models.cases import Case
@@ -12,11 +13,11 @@ from webapp.models.cases import Case
 class Act(models.TextChoices):
     """What a supervisor did with a case."""
 
-    ACCEPT = "accept", "accepted"
-    FIX = "fix", "fixed and accepted"
-    SEND_BACK = "send_back", "sent back to annotators"
-    SECOND_OPINION = "second_opinion", "asked for a second opinion"
-    UNDO = "undo", "took the last step back"
+    ACCEPT = "accept", _("accepted")
+    FIX = "fix", _("fixed and accepted")
+    SEND_BACK = "send_back", _("sent back to annotators")
+    SECOND_OPINION = "second_opinion", _("asked for a second opinion")
+    UNDO = "undo", _("took the last step back")
 
 
 class Review(models.Model):

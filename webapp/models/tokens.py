@@ -6,17 +6,18 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 
 class Scope(models.TextChoices):
     """What a token opens."""
 
-    READ = "cases:read", "read and search cases"
-    WRITE = "cases:write", "create and withdraw cases"
-    PREDICT = "predict", "predict texts that are not stored"
-    CORRECT = "correct", "correct cases, as another system"
-    METRICS = "metrics", "read the measures of the loop, for Prometheus"
-    DROPINS = "dropins", "call the addresses of the services that Caseloop stands in for"
+    READ = "cases:read", _("read and search cases")
+    WRITE = "cases:write", _("create and withdraw cases")
+    PREDICT = "predict", _("predict texts that are not stored")
+    CORRECT = "correct", _("correct cases, as another system")
+    METRICS = "metrics", _("read the measures of the loop, for Prometheus")
+    DROPINS = "dropins", _("call the addresses of the services that Caseloop stands in for")
 
 
 class Token(models.Model):

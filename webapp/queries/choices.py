@@ -10,8 +10,7 @@ from django.utils.translation import gettext as _
 
 from ml.policy import FlagKind
 from ml.schema import Kind
-from webapp.models import Flag
-from webapp.queries import schemas
+from webapp.queries import schemas, wording
 from webapp.queries.filters import ME, NOBODY
 from webapp.queries.people import name_of
 from webapp.roles import Role
@@ -40,7 +39,7 @@ def sources() -> list[str]:
 
 def flags() -> Choices:
     """Return the kinds of flags."""
-    return [(kind.value, Flag(kind=kind).get_kind_display()) for kind in FlagKind]
+    return [(kind.value, wording.KINDS[kind]) for kind in FlagKind]
 
 
 def heads() -> Choices:

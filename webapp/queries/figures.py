@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Floor, Least, TruncDate
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ml import metrics
 from ml.schema import Schema as ParsedSchema
 from webapp.models import Annotation, AnnotatorKind, Evaluation, Flag, HeadScore, ModelKind, Origin, Schema
-from webapp.queries import schemas
+from webapp.queries import clock, schemas
 from webapp.queries.filters import BLIND
 from webapp.queries.learning import MEASURES
 
@@ -49,7 +48,7 @@ def all_of(schema: Schema) -> list[Figure]:
 
 def queue(schema: Schema) -> Figure:
     """Count by day the cases that came to people, by their first flag, and those whose last flag was closed."""
-    since = _midnight() - timedelta(days=DAYS - 1)
+    since = clock.midnight() - timedelta(days=DAYS - 1)
     flags = Flag.objects.filter(case__schema=schema)
     same_case = Flag.objects.filter(case=OuterRef("case"))
     earlier = same_case.filter(pk__lt=OuterRef("pk"))
@@ -71,7 +70,7 @@ def queue(schema: Schema) -> Figure:
 
 def people(schema: Schema) -> Figure:
     """Count the cases that each person answered, in Label Studio and in review."""
-    since = _midnight() - timedelta(days=DAYS - 1)
+    since = clock.midnight() - timedelta(days=DAYS - 1)
     answers = Annotation.objects.filter(
         case__schema=schema,
         created_at__gte=since,
@@ -139,10 +138,6 @@ FIGURES: Mapping[str, Callable[[Schema], Figure]] = {
 
 def _by_day(flags: Any, moment: str) -> dict[Any, int]:
     return dict(flags.annotate(day=TruncDate(moment)).values_list("day").annotate(n=Count("case", distinct=True)))
-
-
-def _midnight() -> datetime:
-    return timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _parsed(schema: Schema) -> ParsedSchema:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+
 from ml.schema import Head, Schema
 from webapp.models import Annotation, Case, Prediction
 from webapp.queries import wording
@@ -52,9 +54,9 @@ def lines(case: Case, schema: Schema, *, since: int | None = None) -> tuple[Line
         how = f"{act.get_act_display()}: {act.to}" if act.to else act.get_act_display()
         found.append(Line(name_of(act.person), how, act.at, note=act.note))
     for one in case.escalations.select_related("person", "acknowledgement__person").order_by("-id"):
-        found.append(Line(name_of(one.person), "escalated", one.at, note=one.note))
+        found.append(Line(name_of(one.person), _("raised the alarm"), one.at, note=one.note))
         if (answer := getattr(one, "acknowledgement", None)) is not None:
-            found.append(Line(name_of(answer.person), "acknowledged the alert", answer.at))
+            found.append(Line(name_of(answer.person), _("acknowledged the alert"), answer.at))
     return tuple(sorted(found, key=lambda line: line.at, reverse=True))
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from webapp.models import Annotation, Case, CaseState, LabelStudioTask, Origin, Schema
-from webapp.queries import asks
+from webapp.queries import asks, clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ def work(user: User) -> list[Work]:
     answered = Annotation.objects.filter(
         annotator__user=user, origin=Origin.LABEL_STUDIO, superseded_by=None, is_skip=False, is_deletion=False
     )
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    today = clock.midnight()
     found = []
     for schema in Schema.objects.order_by("-name"):
         mine = answered.filter(case__schema=schema)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from webapp.models import ModelVersion, Promotion, Schema
+from webapp.queries import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,11 @@ class Reign:
     def in_words(self) -> str:
         """Return a line for people."""
         row = self.promotion
-        end = f"until {self.until:%Y-%m-%d %H:%M}" if self.until else "on"
+        end = f"until {clock.written(self.until)}" if self.until else "on"
         how = "went back to" if row.is_rollback else "put in use"
         by = row.promoted_by or "Caseloop"
-        return f"version {row.version.number}: from {row.promoted_at:%Y-%m-%d %H:%M} {end}; {how} by {by}: {row.reason}"
+        begin = clock.written(row.promoted_at)
+        return f"version {row.version.number}: from {begin} {end}; {how} by {by}: {row.reason}"
 
 
 def reigns(schema: Schema) -> list[Reign]:

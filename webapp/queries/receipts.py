@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from ml.policy import Side
 from webapp.models import Annotation, Case, CaseState
@@ -48,22 +49,23 @@ def _became(one: Annotation) -> Became:
         return Became(one, tuple(names.values()), _waits(one), is_learnt=False)
     right = [names.get(key, key) for key, is_right in receipt.heads.items() if is_right]
     wrong = [names.get(key, key) for key, is_right in receipt.heads.items() if not is_right]
-    words = [f"Version {receipt.version.number} learnt from it."]
+    words = [_("Version %(number)s learnt from it.") % {"number": receipt.version.number}]
     if right:
-        words.append(f"It now answers right: {', '.join(right)}.")
+        words.append(_("It now answers right: %(heads)s.") % {"heads": ", ".join(right)})
     if wrong:
-        words.append(f"It still answers otherwise: {', '.join(wrong)}.")
+        words.append(_("It still answers otherwise: %(heads)s.") % {"heads": ", ".join(wrong)})
     if receipt.similar:
-        words.append(f"{receipt.changed} of {receipt.similar} similar cases changed their answer.")
+        counts = {"n": receipt.changed, "total": receipt.similar}
+        words.append(_("%(n)s of %(total)s similar cases changed their answer.") % counts)
     return Became(one, tuple(names.values()), " ".join(words), is_learnt=True)
 
 
 def _waits(one: Annotation) -> str:
     if one.case.side == Side.TEST:
-        return "Versions are measured on this case and never learn from it."
+        return _("Versions are measured on this case and never learn from it.")
     if one.case.state == CaseState.WITHDRAWN:
-        return "The case was withdrawn; nothing is learnt from it."
+        return _("The case was withdrawn; nothing is learnt from it.")
     labels = {label.head: label.answer for label in one.case.labels.all()}
     if not any(labels.get(head) == one.answers.get(head) for head in one.changed_heads):
-        return "Another answer stands for this case."
-    return "No version has learnt from it yet; the next training does."
+        return _("Another answer stands for this case.")
+    return _("No version has learnt from it yet; the next training does.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.db.models import Count
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from webapp.models import (
     Acknowledgement,
@@ -24,7 +25,7 @@ from webapp.models import (
     Run,
     Schema,
 )
-from webapp.queries import schemas
+from webapp.queries import clock, schemas
 
 SHOWN = 5  # Runs and imports
 
@@ -59,19 +60,19 @@ def waiting(user: User) -> Waiting:
 
 def done(user: User) -> list[tuple[str, int]]:
     """Return what this person did today, in words, with how often; what they took back does not count."""
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = clock.midnight()
     acts = Review.objects.filter(person=user, at__gte=midnight, undone_by=None).exclude(act=Act.UNDO)
     counted = dict(acts.values_list("act").annotate(n=Count("pk")))
     answered = Annotation.objects.filter(
         annotator__user=user, origin=Origin.LABEL_STUDIO, created_at__gte=midnight, is_skip=False, is_deletion=False
     )
-    found = [(act.label, counted.get(act.value, 0)) for act in Act]
+    found = [(str(act.label), counted.get(act.value, 0)) for act in Act]
     found += [
-        ("labelled in Label Studio", answered.values("case").distinct().count()),
-        ("escalated", Escalation.objects.filter(person=user, at__gte=midnight).count()),
-        ("alerts acknowledged", Acknowledgement.objects.filter(person=user, at__gte=midnight).count()),
-        ("imports", Import.objects.filter(created_by=user, created_at__gte=midnight).count()),
-        ("trainings asked for", Run.objects.filter(requested_by=user, requested_at__gte=midnight).count()),
+        (_("labelled in Label Studio"), answered.values("case").distinct().count()),
+        (_("escalated"), Escalation.objects.filter(person=user, at__gte=midnight).count()),
+        (_("alerts acknowledged"), Acknowledgement.objects.filter(person=user, at__gte=midnight).count()),
+        (_("imports"), Import.objects.filter(created_by=user, created_at__gte=midnight).count()),
+        (_("trainings asked for"), Run.objects.filter(requested_by=user, requested_at__gte=midnight).count()),
     ]
     return [(words, n) for words, n in found if n]
 

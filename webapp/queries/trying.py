@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models.fields.json import KeyTransform
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from ml import policy
 from ml.disagreement import distance
@@ -17,13 +18,14 @@ from ml.schema import Schema as ParsedSchema
 from ml.types import Answer, HeadPrediction, Prediction
 from webapp.models import Case, CaseState, Label, Schema
 from webapp.queries import schemas
+from webapp.queries.wording import KINDS
 
 SPAN = timedelta(days=30)
 MOST = 5000  # Cases, the newest: enough to tell a hundredth, and done within seconds
 DESTINATIONS = {
-    Destination.ACCEPTED: "accepted without a person",
-    Destination.LABELLING: "to annotators",
-    Destination.REVIEW: "to supervisors",
+    Destination.ACCEPTED: _("accepted without a person"),
+    Destination.LABELLING: _("to annotators"),
+    Destination.REVIEW: _("to supervisors"),
 }
 
 
@@ -94,10 +96,10 @@ def compare(schema: Schema, before: policy.Policy, after: policy.Policy) -> Trie
         cases=len(cases),
         is_sample=is_sample,
         since=since,
-        went=tuple(Line(words, old.went[where], new.went[where]) for where, words in DESTINATIONS.items()),
+        went=tuple(Line(str(words), old.went[where], new.went[where]) for where, words in DESTINATIONS.items()),
         reasons=tuple(Line(_words(parsed, one), old.reasons[one], new.reasons[one]) for one in reasons),
         labelled=len(labels),
-        errors=(Line("caught", old.caught, new.caught), Line("let through", old.missed, new.missed)),
+        errors=(Line(str(_("caught")), old.caught, new.caught), Line(str(_("let through")), old.missed, new.missed)),
     )
 
 
@@ -160,5 +162,5 @@ def _is_wrong(parsed: ParsedSchema, said: Prediction, labels: dict[str, Answer])
 
 def _words(parsed: ParsedSchema, reason: tuple[FlagKind, str | None]) -> str:
     kind, head = reason
-    words = kind.value.replace("_", " ")
+    words = str(KINDS[kind])
     return f"{words}: {parsed.by_key[head].name}" if head else words

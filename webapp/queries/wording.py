@@ -10,6 +10,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ml import policy
 from ml.policy import FlagKind
@@ -41,6 +42,19 @@ ORDER = (
     FlagKind.AUDIT,
 )
 
+KINDS = {
+    FlagKind.LOW_CONFIDENCE: gettext_lazy("low confidence"),
+    FlagKind.UNTRAINED: gettext_lazy("untrained"),
+    FlagKind.UNFAMILIAR: gettext_lazy("unlike the cases that the model learnt from"),
+    FlagKind.URGENT: gettext_lazy("urgent"),
+    FlagKind.DISAGREEMENT: gettext_lazy("disagreement"),
+    FlagKind.AUDIT: gettext_lazy("audit"),
+    FlagKind.ESCALATION: gettext_lazy("escalation"),
+    FlagKind.SECOND_OPINION: gettext_lazy("second opinion"),
+    FlagKind.LOW_RATING: gettext_lazy("low rating"),
+    FlagKind.INVALID: gettext_lazy("invalid"),
+}
+
 MINUTE, HOUR, DAY = 60, 3600, 86400  # Seconds
 LEAST_SHOWN = 0.05  # Of expected harm: less is 0.0 in figures
 
@@ -58,8 +72,7 @@ PHASES = {
     "predict": ("measuring on cases that it did not learn from", "texts"),
     "definitions": ("comparing with the label definitions", "texts"),
 }
-UNFAMILIAR = "unlike the cases that the model learnt from"
-NOT_CALIBRATED = "not calibrated: too few labels to check it"
+NOT_CALIBRATED = gettext_lazy("not calibrated: too few labels to check it")
 MAY_END_EARLY = ("train", "tune")  # Once cases that are held out show that it gets no better
 
 SPAN_FAULTS = {  # As `ml.spans.SpanFaults` names them
@@ -82,11 +95,11 @@ def reason(schema: Schema, flags: Iterable[Flag], *, blind: bool) -> str:
     without = [flag for flag in shown if flag.kind == FlagKind.UNTRAINED]
     failed = [flag.facts["attempts"] for flag in without if "attempts" in flag.facts]
     if failed:
-        parts.append(f"no model could answer it: predicting it failed {failed[0]} times")
+        parts.append(_("no model could answer it: predicting it failed %(n)d times") % {"n": failed[0]})
     uncalibrated = [flag for flag in without if "is_calibrated" in flag.facts]
     parts += [f"{_name(schema, flag)} {NOT_CALIBRATED}" for flag in uncalibrated]
     if len(failed) + len(uncalibrated) < len(without):
-        parts.append("no model trained yet")
+        parts.append(_("no model trained yet"))
     return "; ".join(parts)
 
 
@@ -112,6 +125,16 @@ def harm(schema: Schema, rules: policy.Policy, case: Case) -> str:
         return ""
     parts.sort(key=lambda part: -part[0])
     return ", ".join(f"{words} {value:.1f}" for value, words in parts if value >= LEAST_SHOWN)
+
+
+def traffic(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what waits to be sent, was tried in vain and was given up: each with the sign and style of its words."""
+    parts = [("", "", _("%(n)s waiting") % {"n": found["waiting"]})]
+    if found["failing"]:
+        parts.append(("◆", "attention", _("%(n)s were tried and wait to be tried again") % {"n": found["failing"]}))
+    if found.get("given_up"):
+        parts.append(("▲", "urgent", _("%(n)s were given up") % {"n": found["given_up"]}))
+    return parts
 
 
 def age(moment: datetime) -> str:
@@ -183,34 +206,39 @@ def _part(schema: Schema, flag: Flag) -> str:
     match FlagKind(flag.kind):
         case FlagKind.URGENT if "by" in facts:
             label = facts["label"]
-            return f"an annotator answered {name} {head.name_of(label) if head else label}"
+            label = head.name_of(label) if head else label
+            return _("an annotator answered %(name)s %(label)s") % {"name": name, "label": label}
         case FlagKind.URGENT:
-            return f"urgent {percent(facts['probability'])}"
+            return _("urgent %(percent)s") % {"percent": percent(facts["probability"])}
         case FlagKind.LOW_CONFIDENCE if head is not None:
             likely = facts.get("likely", [])
             if len(likely) == 2 and head.kind == Kind.CHOICE:  # Labels of other kinds do not exclude each other
                 (first, p), (second, q) = likely
-                return f"{p * 100:.0f}/{q * 100:.0f} between {head.name_of(first)} and {head.name_of(second)}"
-            return f"{name} unsure ({percent(facts['confidence'])})"
+                shares = {"shares": f"{p * 100:.0f}/{q * 100:.0f}"}
+                names = {"first": head.name_of(first), "second": head.name_of(second)}
+                return _("%(shares)s between %(first)s and %(second)s") % (shares | names)
+            return _("%(name)s unsure (%(percent)s)") % {"name": name, "percent": percent(facts["confidence"])}
         case FlagKind.DISAGREEMENT if facts.get("exact", 0) > facts.get("apart", 0):
-            shared, alike = percent(1 - facts["apart"]), percent(1 - facts["exact"])
-            return f"annotators disagree on {name.lower()}: {shared} of what they marked overlaps, {alike} is the same"
+            shares = {"shared": percent(1 - facts["apart"]), "alike": percent(1 - facts["exact"])}
+            words = _("annotators disagree on %(name)s: %(shared)s of what they marked overlaps, %(alike)s is the same")
+            return words % ({"name": name.lower()} | shares)
         case FlagKind.DISAGREEMENT:
-            return f"annotators disagree on {name.lower()}"
+            return _("annotators disagree on %(name)s") % {"name": name.lower()}
         case FlagKind.INVALID:
             fault = facts["problem"].removeprefix(f"{flag.head} ")
-            return f"fault in an annotation: {f'{name.lower()} {fault}'.strip()}"
+            return _("fault in an annotation: %(fault)s") % {"fault": f"{name.lower()} {fault}".strip()}
         case FlagKind.SECOND_OPINION if facts.get("by") == "annotator":
-            return f"{facts['name']} was asked, and skipped it"
+            return _("%(name)s was asked, and skipped it") % {"name": facts["name"]}
         case FlagKind.SECOND_OPINION if facts.get("people"):
             *others, last = facts["people"].values()
-            many = f"{', '.join(others)} and {last} ask for another opinion"
-            return many if others else f"{last} asks for a second opinion"
+            if not others:
+                return _("%(name)s asks for a second opinion") % {"name": last}
+            names = {"names": ", ".join(others), "last": last}
+            return _("%(names)s and %(last)s ask for another opinion") % names
         case FlagKind.LOW_RATING if "rating" in facts:
-            return f"an agent rated its {facts['task']} {facts['rating']} of 5"
-        case FlagKind.UNFAMILIAR:
-            return UNFAMILIAR
+            told = {"task": facts["task"], "rating": facts["rating"]}
+            return _("an agent rated its %(task)s %(rating)s of 5") % told
         case FlagKind.AUDIT:
-            return "audit: answered without the model"
+            return _("audit: answered without the model")
         case _:
-            return flag.get_kind_display()
+            return str(KINDS[FlagKind(flag.kind)])

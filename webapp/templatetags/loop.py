@@ -8,6 +8,7 @@ from typing import Any
 from django import template
 
 from webapp.models import CaseState
+from webapp.queries import wording
 
 register = template.Library()
 
@@ -18,6 +19,12 @@ SHOWN = (CaseState.NEW, CaseState.ACCEPTED, CaseState.LABELLING, CaseState.REVIE
 def at(values: Mapping[str, Any], key: str) -> Any:
     """Return one value of a mapping."""
     return values.get(key)
+
+
+@register.inclusion_tag("traffic.html")
+def traffic(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Show what waits to be sent."""
+    return {"parts": wording.traffic(found)}
 
 
 @register.inclusion_tag("counts.html")

@@ -12,6 +12,8 @@ from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -24,7 +26,7 @@ from webapp.forms import TokenForm
 from webapp.models import Token
 from webapp.roles import EVERYONE, STAFF, allow, needs_second_factor, person_of, roles_of
 
-NO_CODE = "This is not the code of now, or it was used already. Wait for the next one on your phone."
+NO_CODE = gettext_lazy("This is not the code of now, or it was used already. Wait for the next one on your phone.")
 
 
 @require_http_methods(["GET", "POST"])
@@ -37,13 +39,13 @@ def account(request: HttpRequest) -> HttpResponse:
         form.save()
         update_session_auth_hash(request, user)  # Ends their other sessions, and not this one
         audit.record(user, "password set", f"person {user.pk}")
-        messages.success(request, "Your password is changed. You are signed out everywhere else.")
+        messages.success(request, _("Your password is changed. You are signed out everywhere else."))
         return redirect("account")
     context = {
         "form": form,
         "is_on": factor.is_on(user),
         "has_tokens": bool(roles_of(user) & set(STAFF)),
-        "title": "Your account",
+        "title": _("Your account"),
     }
     return render(request, "account.html", context, status=422 if form.errors else 200)
 
@@ -71,7 +73,7 @@ def confirm_second_factor(request: HttpRequest) -> HttpResponse:
     """Turn codes on, and show the backup codes this once."""
     found = factor.confirm(person_of(request), request.POST.get("code", ""))
     if found is None:
-        messages.error(request, NO_CODE)
+        messages.error(request, str(NO_CODE))
         return redirect("two-factor")
     device, codes = found
     django_otp.login(request, device)
@@ -85,7 +87,7 @@ def backup_codes(request: HttpRequest) -> HttpResponse:
     """Make new backup codes, and show them this once."""
     user = person_of(request)
     if factor.check(user, request.POST.get("code", "")) is None:
-        messages.error(request, NO_CODE)
+        messages.error(request, str(NO_CODE))
         return redirect("two-factor")
     return _second_factor(request, factor.renew_codes(user))
 
@@ -96,12 +98,12 @@ def remove_second_factor(request: HttpRequest) -> HttpResponse:
     """Turn codes off."""
     user = person_of(request)
     if needs_second_factor(user):
-        messages.error(request, "Your role must sign in with a code. Ask another admin to reset it for a new phone.")
+        messages.error(request, _("Your role must sign in with a code. Ask another admin to reset it for a new phone."))
     elif factor.check(user, request.POST.get("code", "")) is None:
-        messages.error(request, NO_CODE)
+        messages.error(request, str(NO_CODE))
     else:
         factor.remove(user, by=user)
-        messages.success(request, "You sign in without a code from now on.")
+        messages.success(request, _("You sign in without a code from now on."))
     return redirect("two-factor")
 
 
@@ -123,7 +125,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
         "form": form,
         "secret": secret,
         "tokens": Token.objects.filter(user=user).order_by("-id"),
-        "title": "Your tokens",
+        "title": _("Your tokens"),
     }
     return render(request, "tokens.html", context, status=422 if form.errors else 200)
 
@@ -150,7 +152,7 @@ def _second_factor(request: HttpRequest, codes: list[str] | None = None) -> Http
         "codes": codes,
         "image": _image(waiting.config_url) if waiting else "",
         "secret": _secret(waiting) if waiting else "",
-        "title": "Sign in with a code",
+        "title": _("Sign in with a code"),
     }
     return render(request, "two_factor.html", context)
 

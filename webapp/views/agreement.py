@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from webapp.models import Schema
@@ -23,6 +24,6 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         "heads": agreement.figures(shown),
         "least": agreement.LEAST,
         "most": agreement.MOST,
-        "title": "Agreement",
+        "title": _("Agreement"),
     }
     return render(request, "agreement.html", context)

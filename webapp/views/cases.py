@@ -276,7 +276,7 @@ def _show(
         "receipts": [] if page.is_blind else receipts.of_case(page.case),
         "is_admin": Role.ADMIN in roles_of(request.user),
         "is_staff": bool(roles_of(request.user) & set(STAFF)),
-        "title": f"Case {page.case.external_id}",
+        "title": _("Case %(id)s") % {"id": page.case.external_id},
     }
     return render(request, "case.html", context | _holding(request, page.case), status=status)
 

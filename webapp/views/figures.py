@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.cache import get_conditional_response, patch_cache_control
 from django.utils.http import quote_etag
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from webapp import charts
@@ -28,7 +29,7 @@ def figures_page(request: HttpRequest) -> HttpResponse:
     shown = next((schema for schema in offered if schema.name == request.GET.get("schema")), offered[0])
     name = "figures.html" if request.htmx else "figures_page.html"  # type: ignore[attr-defined]
     sizes = [(figure, charts.size(figure), charts.size(figure, is_narrow=True)) for figure in figures.all_of(shown)]
-    context = {"schemas": offered, "shown": shown, "figures": sizes, "title": "Figures"}
+    context = {"schemas": offered, "shown": shown, "figures": sizes, "title": _("Figures")}
     return render(request, name, context)
 
 

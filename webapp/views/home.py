@@ -8,19 +8,23 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET
 
 from webapp.actions import audit, people, reveals
 from webapp.actions import labelling as next_cases
 from webapp.forms import LONGEST_NUMBER
+from webapp.glossary import TERMS
 from webapp.models import LabelStudioProject
 from webapp.queries import asks, labelling, loop, today
 from webapp.roles import EVERYONE, STAFF, Role, allow, person_of, roles_of
 
-NOT_THERE = "This case is on its way to Label Studio, or another has it open, or nobody is asked for it any more."
+NOT_THERE = gettext_lazy(
+    "This case is on its way to Label Studio, or another has it open, or nobody is asked for it any more."
+)
 DONE = "answered_tasks"  # In the session: when this person answered which tasks in Label Studio
 UNTIL_KNOWN_SECONDS = 120  # A webhook tells us within one, else the next poll
-NOTHING_WAITS = "No case waits for you at the moment."
 
 
 @require_GET
@@ -35,7 +39,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "loop": loop.status(),
         "is_staff": True,
         "demo_cases": loop.demo_cases(),
-        "title": "Home",
+        "title": _("Home"),
     }
     if Role.ADMIN in roles_of(request.user):
         context |= {"runs": today.runs(), "imports": today.imports(), "glances": today.glances()}
@@ -50,7 +54,7 @@ def now(request: HttpRequest) -> HttpResponse:
         "loop": loop.status(),
         "health": loop.health(),
         "is_staff": bool(roles_of(request.user) & set(STAFF)),
-        "title": "The loop now",
+        "title": _("The loop now"),
     }
     return render(request, "now.html" if request.htmx else "now_page.html", context)  # type: ignore[attr-defined]
 
@@ -64,7 +68,7 @@ def label(request: HttpRequest) -> HttpResponse:
         "asked": [(ask, reveals.note_for(ask.case, person_of(request), ask.note)) for ask in asks.of(request.user)],
         "loop": loop.status(),
         "is_embedded": settings.LABEL_STUDIO_IS_EMBEDDED,
-        "title": "Label",
+        "title": _("Label"),
     }
     return render(request, "label.html", context)
 
@@ -77,9 +81,10 @@ def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
     if request.GET.get("case"):
         task, missing = next_cases.take(person_of(request), project, _number(request, "case")), NOT_THERE
     else:
-        task, missing = next_cases.take_next(person_of(request), project, done=_just_done(request)), NOTHING_WAITS
+        task = next_cases.take_next(person_of(request), project, done=_just_done(request))
+        missing = _("No case waits for you at the moment.")
     if task is None:
-        messages.info(request, missing)
+        messages.info(request, str(missing))
         return redirect("label")
     audit.record(request.user, "case opened in Label Studio", f"case {task.case_id}")
     path = f"/projects/{project.project}/data?task={task.task}"
@@ -96,7 +101,7 @@ def status(request: HttpRequest) -> HttpResponse:
         "engines": loop.engines(),
         "workers": loop.workers(),
         "label_studio_url": settings.LABEL_STUDIO_URL,
-        "title": "Status",
+        "title": _("Status"),
     }
     return render(request, "status.html", context)
 
@@ -105,7 +110,14 @@ def status(request: HttpRequest) -> HttpResponse:
 @allow(*EVERYONE)
 def keys(request: HttpRequest) -> HttpResponse:
     """Show the keyboard map, which is also on every page."""
-    return render(request, "keys_page.html", {"title": "Keys"})
+    return render(request, "keys_page.html", {"title": _("Keys")})
+
+
+@require_GET
+@allow(*EVERYONE)
+def glossary(request: HttpRequest) -> HttpResponse:
+    """Show what the words mean that not everybody knows."""
+    return render(request, "glossary.html", {"terms": TERMS, "title": _("What the words mean")})
 
 
 def _just_done(request: HttpRequest) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.actions import promotions, runs
@@ -25,7 +26,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "taints": lineage.taints(),
         "profiles": Profile,
         "is_admin": Role.ADMIN in roles_of(request.user),
-        "title": "Models",
+        "title": _("Models"),
     }
     return render(request, "models.html", context)
 
@@ -59,7 +60,7 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "progress": wording.progress(run.progress) if run.progress else "",
         "can_resume": savepoints.can_resume(run),
         "is_admin": Role.ADMIN in roles_of(request.user),
-        "title": f"Run {run.pk}",
+        "title": _("Training %(number)s") % {"number": run.pk},
     }
     return render(request, template, context)
 
@@ -81,7 +82,7 @@ def resume(request: HttpRequest, pk: int) -> HttpResponse:
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """End an open run."""
     if not runs.cancel(get_object_or_404(Run, pk=pk), by=person_of(request)):
-        messages.info(request, "This run has ended already.")
+        messages.info(request, _("This run has ended already."))
     return redirect("run", pk=pk)
 
 
@@ -109,7 +110,7 @@ def version_page(request: HttpRequest, pk: int) -> HttpResponse:
         "standing": gate.standing(version),
         "told": gate.told(evaluation.gate) if evaluation else None,
         "is_admin": Role.ADMIN in roles_of(request.user),
-        "title": f"Version {version.number}",
+        "title": _("Version %(number)s") % {"number": version.number},
     }
     return render(request, "version.html", context)
 
@@ -121,7 +122,7 @@ def promote(request: HttpRequest, pk: int) -> HttpResponse:
     version = get_object_or_404(ModelVersion.objects.select_related("schema"), pk=pk)
     form = PromotionForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Say in a few words why this version is put in use.")
+        messages.error(request, _("Say in a few words why this version is put in use."))
         return redirect("version", pk=pk)
     try:
         promotions.promote(
@@ -133,7 +134,9 @@ def promote(request: HttpRequest, pk: int) -> HttpResponse:
     except CaseloopError as exc:
         messages.error(request, str(exc))
         return redirect("version", pk=pk)
-    messages.success(request, f"Version {version.number} is in use; open cases are predicted again.")
+    messages.success(
+        request, _("Version %(number)s is in use; open cases are predicted again.") % {"number": version.number}
+    )
     return redirect("models")
 
 
@@ -144,14 +147,15 @@ def roll_back(request: HttpRequest, pk: int) -> HttpResponse:
     leaving = get_object_or_404(ModelVersion.objects.select_related("schema"), pk=pk)
     form = PromotionForm(request.POST)
     if not form.is_valid():
-        messages.error(request, f"Say in a few words why version {leaving.number} is left.")
+        messages.error(request, _("Say in a few words why version %(number)s is left.") % {"number": leaving.number})
         return redirect("models")
     try:
         row = promotions.roll_back(leaving, by=person_of(request), reason=form.cleaned_data["reason"])
     except CaseloopError as exc:
         messages.error(request, str(exc))
         return redirect("models")
-    messages.success(request, f"Version {row.version.number} is in use again; open cases are predicted again.")
+    number = {"number": row.version.number}
+    messages.success(request, _("Version %(number)s is in use again; open cases are predicted again.") % number)
     return redirect("models")
 
 
@@ -179,6 +183,6 @@ def snapshot_page(request: HttpRequest, pk: int) -> HttpResponse:
         "snapshot": snapshot,
         "before": before,
         "change": snapshots.compare(before, snapshot) if before else None,
-        "title": f"Snapshot {snapshot.digest[:8]}",
+        "title": _("Snapshot %(digest)s") % {"digest": snapshot.digest[:8]},
     }
     return render(request, "snapshot.html", context)

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.actions import schemas
@@ -23,7 +24,7 @@ from webapp.roles import STAFF, Role, allow, person_of, roles_of
 def first_page(request: HttpRequest) -> HttpResponse:
     """Lead to the policy of the first schema."""
     row = Schema.objects.order_by("-name").first()
-    return redirect("policy-of", row.name) if row else render(request, "policy.html", {"title": "Policy"})
+    return redirect("policy-of", row.name) if row else render(request, "policy.html", {"title": _("Policy")})
 
 
 @require_GET
@@ -58,7 +59,7 @@ def set_policy(request: HttpRequest, schema: str) -> HttpResponse:
     except CaseloopError as exc:
         messages.error(request, str(exc))
     else:
-        messages.success(request, "The policy is in force for what is predicted from now on.")
+        messages.success(request, _("The policy is in force for what is predicted from now on."))
     return redirect("policy-of", row.name)
 
 
@@ -69,7 +70,7 @@ def restore_policy(request: HttpRequest, pk: int) -> HttpResponse:
     earlier = get_object_or_404(Policy.objects.select_related("schema"), pk=pk)
     form = RestoreForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Say in a few words why this policy is put back.")
+        messages.error(request, _("Say in a few words why this policy is put back."))
         return redirect("policy-of", earlier.schema.name)
     reason, seen = form.cleaned_data["reason"], form.cleaned_data["instead_of"]
     try:
@@ -77,7 +78,7 @@ def restore_policy(request: HttpRequest, pk: int) -> HttpResponse:
     except CaseloopError as exc:
         messages.error(request, str(exc))
     else:
-        messages.success(request, "The earlier policy is in force again, for what is predicted from now on.")
+        messages.success(request, _("The earlier policy is in force again, for what is predicted from now on."))
     return redirect("policy-of", earlier.schema.name)
 
 
@@ -95,7 +96,7 @@ def _page(request: HttpRequest, row: Schema, form: PolicyForm, tried: trying.Tri
         "version": version,
         "leaks": learning.leaks(version),
         "lease_minutes": settings.LEASE_MINUTES,
-        "title": f"Policy: {row.title}",
+        "title": _("Policy: %(title)s") % {"title": row.title},
     }
     is_shown = request.htmx or not form.errors  # type: ignore[attr-defined]
     return render(request, "policy.html", context, status=200 if is_shown else 422)  # htmx shows no answer with 422

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from webapp.actions import doctor
 from webapp.models import Checkup
+from webapp.queries import clock, wording
 
 
 class Command(BaseCommand):
@@ -43,11 +45,13 @@ class Command(BaseCommand):
     def _show(self, report: dict[str, Any]) -> None:
         where = f"Label Studio at {report['url'] or 'no address'} (key: {report['key']})"
         state = f"answers, version {report['version']}" if report["answers"] else "does not answer"
-        since = f" since {report['down_since']}" if report["down_since"] and not report["answers"] else ""
+        is_down = report["down_since"] and not report["answers"]
+        since = f" since {clock.written(datetime.fromisoformat(report['down_since']))}" if is_down else ""
         self.stdout.write(where + " " + state + since)
         waiting = report["outbox"]
         oldest = "" if waiting["oldest_seconds"] is None else f", the oldest for {waiting['oldest_seconds']:.0f} s"
-        self.stdout.write(f"outbox: {waiting['waiting']} waiting, {waiting['failing']} failing{oldest}")
+        said = ", ".join(words for _sign, _style, words in wording.traffic(waiting))
+        self.stdout.write(f"Outbox: {said}{oldest}")
         for project in report["projects"]:
             polled = project["seconds_since_poll"]
             read = "never read" if polled is None else f"read {polled:.0f} s ago"

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
 
-from webapp.queries import loop
+from webapp.models import CaseState
+from webapp.queries import clock, loop, wording
 
 
 class Command(BaseCommand):
@@ -29,8 +31,8 @@ class Command(BaseCommand):
             version = schema["champion"]
             self.stdout.write(f"{schema['title']}: version in use {version if version else 'none'}")
             for state, count in schema["cases"].items():
-                self.stdout.write(f"  {state:<10} {count:>8}")
-        self.stdout.write(f"outbox: {status['outbox']['waiting']} waiting, {status['outbox']['failing']} failing")
-        self.stdout.write(
-            "webhooks out: {waiting} waiting, {failing} failing, {given_up} given up".format(**status["webhooks"])
-        )
+                self.stdout.write(f"  {CaseState(state).label:<16} {count:>8}")
+        for name, found in (("Outbox", status["outbox"]), ("Webhooks out", status["webhooks"])):
+            said = (f"{sign} {words}".strip() for sign, _style, words in wording.traffic(found))
+            self.stdout.write(f"{name}: {', '.join(said)}")
+        self.stdout.write(f"At {clock.written(timezone.now())}")
