@@ -12,8 +12,11 @@ import pytest
 
 from ml import answers, policy, schema
 from webapp import demo
-from webapp.demo import generate, parts
+from webapp.actions import imported_answers, imports
+from webapp.demo import generate, parts, second
 from webapp.demo.writing import Transcript, fill, words_for
+from webapp.models import Flag
+from webapp.roles import Role
 
 HELPLINE = schema.load("helpline")
 CUSTOMER = schema.load("customer")
@@ -256,3 +259,33 @@ def test_a_mark_that_is_not_closed_is_an_error():
 def test_a_slot_without_a_word_is_an_error():
     with pytest.raises(KeyError, match="colour"):
         fill("{colour}", words_for("f"))
+
+
+def test_two_people_who_are_nobody_answer_some_calls_and_differ_now_and_then(calls):
+    found = list(second.answers())
+    assert found == list(second.answers())
+    assert len({call.id for call, _ in found}) == second.CASES
+    known = {call.id: call for call in calls}
+    differ = Counter()
+    for call, (one, other) in found:
+        assert not is_test(call)
+        assert (one.by, other.by) == second.NAMES
+        assert one.labels == known[call.id].labels
+        assert answers.read(HELPLINE, other.labels, text=call.text) == (other.labels, [])
+        differ.update(head for head in one.labels if one.labels[head] != other.labels[head])
+    assert all("synthetic" in name for name in second.NAMES)
+    assert set(second.SHARES) == set(differ), "a main category has no second one that is likely"
+    assert all(0 < differ[head] < second.CASES / 2 for head in second.SHARES)
+
+
+def test_the_pages_of_agreement_have_something_to_show(helpline, tmp_path, signed_in):
+    path = generate.write(tmp_path)[0]
+    row = imports.open_import(helpline, path, name=path.name, mapping={}, source=demo.SOURCE, by=None)
+    imports.apply(row, path)
+    heard = {(call.source, call.id): said for call, said in second.answers()}
+    assert imported_answers.add(helpline, heard) == second.CASES
+    assert imported_answers.add(helpline, heard) == 0, "a second start adds nothing"
+    page = signed_in(Role.SUPERVISOR).get("/agreement/?schema=helpline").content.decode()
+    assert "Annotator 1 (synthetic), Annotator 2 (synthetic)" in page
+    disputed = Flag.objects.filter(kind="disagreement", resolved_at=None, case__state="review")
+    assert 5 <= disputed.values("case").distinct().count() < second.CASES

@@ -10,32 +10,45 @@ import json
 from collections.abc import Mapping, Sequence
 
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from annotate.files import Said
 from ml.policy import Policy
-from webapp.actions import labels, people, submissions
-from webapp.models import Annotation, Annotator, AnnotatorKind, Case, Origin, SchemaVersion
+from webapp.actions import cases, labels, people, submissions
+from webapp.models import Annotation, Annotator, AnnotatorKind, Case, Origin, Schema, SchemaVersion
+from webapp.queries import schemas
 
 Key = tuple[str, str]  # Source and external id
 
 
-def store(cases: Mapping[Key, Case], heard: Mapping[Key, Sequence[Said]], version: SchemaVersion) -> list[Case]:
+def store(known: Mapping[Key, Case], heard: Mapping[Key, Sequence[Said]], version: SchemaVersion) -> list[Case]:
     """Add an annotation for everything that is news; return the cases that it is about, locked."""
-    known = Annotation.objects.filter(case__in=cases.values(), origin=Origin.IMPORT)
-    stored = {_mark(row.case_id, row.annotator_id, row.answers, row) for row in known}
+    earlier = Annotation.objects.filter(case__in=known.values(), origin=Origin.IMPORT)
+    stored = {_mark(row.case_id, row.annotator_id, row.answers, row) for row in earlier}
     annotators = {by: _annotator(by) for by in sorted({said.by for found in heard.values() for said in found})}
     new: list[Annotation] = []
     for key, found in heard.items():
         for said in found:
             annotator = annotators[said.by]
-            mark = _mark(cases[key].pk, annotator.pk, said.labels, said)
+            mark = _mark(known[key].pk, annotator.pk, said.labels, said)
             if mark not in stored:
                 stored.add(mark)
-                new.append(_annotation(cases[key], annotator, said, version))
+                new.append(_annotation(known[key], annotator, said, version))
     Annotation.objects.bulk_create(new)
     told = {row.case_id for row in new}
     locked = Case.objects.select_for_update(of=("self",)).select_related("schema").filter(pk__in=told)
     return list(locked.order_by("pk"))
+
+
+@transaction.atomic
+def add(schema: Schema, heard: Mapping[Key, Sequence[Said]]) -> int:
+    """Add what people said of cases that are there, and return of how many it is news; blind audits are left alone."""
+    known = {key: case for key, case in cases.known(heard).items() if case.schema == schema and not case.is_audit}
+    told = store(known, {key: heard[key] for key in known}, schemas.newest_version(schema))
+    rules = schemas.policy(schema).parsed
+    for case in told:
+        settle(case, rules=rules)
+    return len(told)
 
 
 def settle(case: Case, *, rules: Policy) -> None:

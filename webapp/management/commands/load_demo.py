@@ -13,11 +13,11 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
 from webapp import tasks
-from webapp.actions import imports, people, promotions, runs, schemas
-from webapp.demo import SOURCE, generate
+from webapp.actions import imported_answers, imports, people, promotions, runs, schemas
+from webapp.demo import SOURCE, generate, second
 from webapp.errors import RunInProgress
 from webapp.locks import only_one
-from webapp.models import Import, ImportState, Run, RunState, Schema
+from webapp.models import Annotator, Import, ImportState, Run, RunState, Schema
 from webapp.queries.schemas import champion
 from webapp.roles import Role
 
@@ -34,6 +34,7 @@ class Command(BaseCommand):
         schemas.register_shipped()
         self._make_people()
         self._load_cases()
+        self._load_second_answers()
         for schema in Schema.objects.filter(name__in=("helpline", "customer")).order_by("-name"):
             self._train_first_version(schema)
 
@@ -64,6 +65,13 @@ class Command(BaseCommand):
             with only_one(f"import {row.pk}"):
                 report = imports.apply(row, path)
             self.stdout.write(f"Loaded {report.new} synthetic cases: {schema.title}")
+
+    def _load_second_answers(self) -> None:
+        if Annotator.objects.filter(name=second.NAMES[0]).exists():
+            return
+        heard = {(call.source, call.id): said for call, said in second.answers()}
+        number = imported_answers.add(Schema.objects.get(name="helpline"), heard)
+        self.stdout.write(f"Loaded synthetic answers of two annotators to {number} of these cases")
 
     def _train_first_version(self, schema: Schema) -> None:
         if champion(schema) is not None:
