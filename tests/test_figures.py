@@ -146,3 +146,18 @@ def test_each_chart_has_its_table_and_a_text(helpline, cases, signed_in) -> None
     part = desk.get("/figures/", headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in part
     assert "The queue, in and out" in part
+
+
+def test_a_curve_of_one_point_is_told_and_not_drawn(helpline, signed_in) -> None:
+    def figure(*rows: tuple[object, ...]) -> Figure:
+        return Figure("accuracy", "Accuracy", "", ("Version", "Priority"), rows)
+
+    assert [figure(*rows).is_point for rows in ([(1, 0.5)], [(1, 0.5), (2, 0.6)], [(1, None)])] == [True, False, False]
+    assert figure((1, None)).is_empty
+    version = trained_version(helpline)
+    snapshot = snapshots.take(version.schema_version)
+    heads = {"priority": {"n": 20, "accuracy": 0.5, "macro_f1": 0.4, "majority": 0.3}}
+    Evaluation.objects.create(version=version, snapshot=snapshot, heads=heads)
+    page = signed_in(Role.SUPERVISOR).get("/figures/?schema=helpline").content.decode()
+    assert "There is one point so far" in page
+    assert "accuracy.svg" not in page

@@ -34,7 +34,7 @@ def test_the_page_says_since_when_label_studio_is_down_and_what_waits(project, c
     assert "cannot be reached (ConnectError)" in page
     assert "1 waiting" in page
     assert "1 were tried" in page
-    assert "the oldest for 108" in page  # 10,800 s
+    assert "the oldest for about 3 hours" in page
 
 
 def test_the_page_shows_what_the_polls_noticed(project, signed_in) -> None:

@@ -54,6 +54,15 @@ def test_an_admin_asks_for_a_training_and_sees_it_wait(labelled, admin) -> None:
     assert "Cancel" in page
 
 
+def test_why_runs_failed_is_told_only_where_one_did(labelled, admin) -> None:
+    admin.post("/models/helpline/retrain/", FAST)
+    assert "Why it failed" not in admin.get("/models/").content.decode()
+    Run.objects.update(state=RunState.FAILED, failure="out of memory")
+    page = admin.get("/models/").content.decode()
+    assert "<th>Why it failed</th>" in page
+    assert "<td>out of memory</td>" in page
+
+
 def test_an_admin_chooses_how_much_a_training_learns(labelled, admin) -> None:
     page = admin.get("/models/").content.decode()
     assert 'value="fast" checked>fast: seconds to a minute; heads only' in page

@@ -130,3 +130,19 @@ def test_every_page_fits_on_a_phone(role, language, numbers, pages, live_server)
         found += [f"{path} {one}" for one in page.evaluate(TOO_WIDE)]
     assert found == []
     assert len(names) >= {Role.ANNOTATOR: 6, Role.SUPERVISOR: 15, Role.ADMIN: 25}[role]
+
+
+def test_a_notice_lies_over_the_page_and_n_takes_the_next_case_from_home(numbers, pages, live_server) -> None:
+    page = pages(Role.SUPERVISOR, "light")
+    page.goto(f"{live_server.url}/queue/")
+    before = page.locator("h1").bounding_box()
+    page.fill("#words", "!!!")
+    page.press("#words", "Enter")
+    notice = page.locator(".toasts .error")
+    assert "There is no word to search for" in notice.inner_text()
+    assert page.locator("h1").bounding_box() == before
+    notice.get_by_role("button", name="Close").click()
+    assert notice.count() == 0
+    page.goto(f"{live_server.url}/")
+    page.keyboard.press("n")
+    page.wait_for_url("**/cases/*/")

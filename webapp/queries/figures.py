@@ -38,7 +38,16 @@ class Figure:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return not any(value for row in self.rows for value in row[1:])
+        return not self._filled
+
+    @property
+    def is_point(self) -> bool:
+        """Whether its curves would be single points; the queue has one for each day."""
+        return self.name == "accuracy" and self._filled == 1
+
+    @property
+    def _filled(self) -> int:
+        return sum(any(row[1:]) for row in self.rows)
 
 
 def all_of(schema: Schema) -> list[Figure]:

@@ -72,6 +72,11 @@ class SchemaModels:
     earlier: ModelVersion | None  # To go back to
     labelled: int
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether any of these runs failed."""
+        return any(run.failure for run in self.runs)
+
 
 def overview() -> list[SchemaModels]:
     """Return what the models page shows."""

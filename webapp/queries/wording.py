@@ -164,10 +164,12 @@ def percent(probability: float) -> str:
 def duration(seconds: float) -> str:
     """Return a time to wait as people say it: "about 3 minutes"."""
     if seconds < MINUTE:
-        return "less than a minute"
-    unit, length = ("hour", HOUR) if seconds >= HOUR else ("minute", MINUTE)
-    count = round(seconds / length)
-    return f"about {count} {unit}{'' if count == 1 else 's'}"
+        return _("less than a minute")
+    if seconds < HOUR:
+        count = round(seconds / MINUTE)
+        return _("about 1 minute") if count == 1 else _("about %(count)d minutes") % {"count": count}
+    count = round(seconds / HOUR)
+    return _("about 1 hour") if count == 1 else _("about %(count)d hours") % {"count": count}
 
 
 def progress(found: Mapping[str, Any]) -> str:

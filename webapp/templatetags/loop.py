@@ -21,6 +21,12 @@ def at(values: Mapping[str, Any], key: str) -> Any:
     return values.get(key)
 
 
+@register.filter
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    return wording.duration(seconds)
+
+
 @register.inclusion_tag("traffic.html")
 def traffic(found: Mapping[str, Any]) -> dict[str, Any]:
     """Show what waits to be sent."""

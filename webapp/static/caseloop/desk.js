@@ -1,4 +1,4 @@
-// Every page. Keys: ? shows the map, u takes the last step back while the page says what it was.
+// Every page. Keys: ? shows the map, n takes the next case where the page offers it, u takes the last step back while the page says what it was.
 const keys = document.getElementById("keys");
 
 document.addEventListener("keydown", (event) => {
@@ -6,6 +6,7 @@ document.addEventListener("keydown", (event) => {
   if (event.target instanceof Element && event.target.closest("input:not([type=radio], [type=checkbox]), select, textarea")) return;
   if (event.key === "?" && keys) keys.showModal();
   else if (event.key === "u" && document.querySelector("[aria-keyshortcuts=u]")) document.querySelector("[aria-keyshortcuts=u]").click();
+  else if (event.key === "n" && document.getElementById("next")) document.getElementById("next").requestSubmit();
   else return;
   event.preventDefault();
 });
@@ -35,3 +36,13 @@ const watch = (root) => {
 };
 watch(document);
 document.addEventListener("htmx:load", (event) => watch(event.target.parentNode ?? document));
+
+// Notices lie over the page: each can be closed, and those that tell of no fault go by themselves, unless one is at them
+const NOTICE_MILLISECONDS = 10000;
+for (const notice of document.querySelectorAll(".toasts li")) {
+  const shut = notice.querySelector(".shut");
+  shut.hidden = false;
+  shut.addEventListener("click", () => notice.remove());
+  const leave = () => (notice.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : notice.remove());
+  if (!notice.classList.contains("error")) setTimeout(leave, NOTICE_MILLISECONDS);
+}
