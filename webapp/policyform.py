@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.forms import BoundField
@@ -23,15 +23,20 @@ from webapp.models import Schema
 from webapp.queries import policies
 from webapp.queries import schemas as in_force
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
-def number(label: str, help_text: str, *, most: float | None = None, step: str = "any") -> forms.Field:
+
+def number(
+    label: StrOrPromise, help_text: StrOrPromise, *, most: float | None = None, step: str = "any"
+) -> forms.Field:
     """Return a field for a number; the browser hints at its bounds, and `policy_of` checks them."""
     bounds = {"min": 0, "step": step} | ({"max": most} if most is not None else {})
     kind = forms.IntegerField if step == "1" else forms.FloatField
     return kind(label=label, help_text=help_text, widget=forms.NumberInput(attrs=bounds))
 
 
-GROUPS: Mapping[str, Mapping[str, forms.Field]] = {
+GROUPS: Mapping[StrOrPromise, Mapping[str, forms.Field]] = {
     _("Urgent cases and the audit"): {
         "urgent_threshold": number(
             _("Urgent from"),
@@ -112,7 +117,9 @@ GROUPS: Mapping[str, Mapping[str, forms.Field]] = {
         ),
     },
 }
-OF_HEADS: Mapping[str, tuple[str, str]] = {  # Columns of the table of heads; an empty cell leaves a head out
+OF_HEADS: Mapping[
+    str, tuple[StrOrPromise, StrOrPromise]
+] = {  # Columns of the table of heads; an empty cell leaves a head out
     "thresholds": (
         _("Accepted from"),
         _("of this confidence, from 0 to 1; without one the head sends no case to a person"),
@@ -161,12 +168,12 @@ class PolicyForm(forms.Form):
                 self.fields[f"{key}.{head.key}"] = cell
 
     @property
-    def groups(self) -> list[tuple[str, list[BoundField]]]:
+    def groups(self) -> list[tuple[StrOrPromise, list[BoundField]]]:
         """The fields under their headings."""
         return [(title, [self[name] for name in fields]) for title, fields in GROUPS.items()]
 
     @property
-    def columns(self) -> list[tuple[str, str]]:
+    def columns(self) -> list[tuple[StrOrPromise, StrOrPromise]]:
         """The headings of the table of heads, each with what it means."""
         return list(OF_HEADS.values())
 

@@ -39,7 +39,7 @@ def sources() -> list[str]:
 
 def flags() -> Choices:
     """Return the kinds of flags."""
-    return [(kind.value, wording.KINDS[kind]) for kind in FlagKind]
+    return [(kind.value, str(wording.KINDS[kind])) for kind in FlagKind]
 
 
 def heads() -> Choices:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy
 from ml.gate import VETOES, Finding, Verdict
 from webapp.models import ModelVersion
 from webapp.queries import schemas
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def change(low: float, high: float, *, more_is_better: bool = True) -> Change:
 
 
 def _rows(
-    report: Mapping[str, Any], name: str, of: str, more_is_better: bool, findings: tuple[Finding, ...]
+    report: Mapping[str, Any], name: str, of: StrOrPromise, more_is_better: bool, findings: tuple[Finding, ...]
 ) -> list[Row]:
     said = {(one["kind"], one.get("subject")) for one in report.get("reasons", ())}
     rows = []

@@ -79,12 +79,12 @@ def open_label_studio(request: HttpRequest, schema: str) -> HttpResponse:
     """Take an annotator to their next case in Label Studio, or to one there, signed in where it is the embedded one."""
     project = get_object_or_404(LabelStudioProject, schema__name=schema)
     if request.GET.get("case"):
-        task, missing = next_cases.take(person_of(request), project, _number(request, "case")), NOT_THERE
+        task, missing = next_cases.take(person_of(request), project, _number(request, "case")), str(NOT_THERE)
     else:
         task = next_cases.take_next(person_of(request), project, done=_just_done(request))
         missing = _("No case waits for you at the moment.")
     if task is None:
-        messages.info(request, str(missing))
+        messages.info(request, missing)
         return redirect("label")
     audit.record(request.user, "case opened in Label Studio", f"case {task.case_id}")
     path = f"/projects/{project.project}/data?task={task.task}"
