@@ -17,7 +17,8 @@ from webapp.actions import imported_answers, imports, people, promotions, runs, 
 from webapp.demo import SOURCE, generate, second
 from webapp.errors import RunInProgress
 from webapp.locks import only_one
-from webapp.models import Annotator, Import, ImportState, Run, RunState, Schema
+from webapp.management import following
+from webapp.models import Annotator, Import, ImportState, RunState, Schema
 from webapp.queries.schemas import champion
 from webapp.roles import Role
 
@@ -81,10 +82,10 @@ class Command(BaseCommand):
         try:
             run = runs.request(schema)
         except RunInProgress:  # An earlier start was killed while it trained; its run ends, one way or the other
-            run = self._wait(schema.runs.order_by("-id")[0])
+            run = following.until_ended(schema.runs.order_by("-id")[0], self.stdout.write)
             if run.state != RunState.SUCCEEDED:
                 run = runs.request(schema)
-        version = self._wait(run).version
+        version = following.until_ended(run, self.stdout.write).version
         if version is None:
             run.refresh_from_db()
             raise CommandError(f"the first training {run.state}: {run.failure}")
@@ -92,9 +93,3 @@ class Command(BaseCommand):
             promotions.promote(version, by=None, reason="the first model of the demonstration")
         tasks.predict_cases.delay(schema.pk)
         self.stdout.write(f"Trained in {time.monotonic() - begun:.0f} s")
-
-    def _wait(self, run: Run) -> Run:
-        while run.is_open:
-            time.sleep(0.5)
-            run.refresh_from_db()
-        return run

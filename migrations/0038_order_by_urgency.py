@@ -16,7 +16,7 @@ update webapp_case set urgency = open.most from (
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webapp', '0036_exports'),
+        ('webapp', '0037_familiarity'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
