@@ -247,7 +247,7 @@ def test_a_training_that_was_waited_for_and_failed_says_why(helpline, import_row
     def fails_meanwhile(seconds: float) -> None:
         runs.fail(Run.objects.get(), reason="out of memory")
 
-    monkeypatch.setattr("webapp.management.commands.retrain.time.sleep", fails_meanwhile)
+    monkeypatch.setattr("webapp.management.following.time.sleep", fails_meanwhile)
     with pytest.raises(CommandError) as refused:
         run("retrain", "--wait")
     assert str(refused.value) == f"run {Run.objects.get().pk} failed: out of memory"

@@ -97,7 +97,7 @@ def test_messages_to_subscribers_that_wait_fail_and_were_given_up_are_told(db, s
     assert "/webhooks-out/" in page
     out = StringIO()
     call_command("loop_status", stdout=out)
-    assert "webhooks out: 2 waiting, 1 failing, 1 given up" in out.getvalue()
+    assert "Webhooks out: 2 waiting, ◆ 1 were tried and wait to be tried again, ▲ 1 were given up" in out.getvalue()
 
 
 def test_requests_are_counted_by_view_and_not_by_address(client, scrape) -> None:

@@ -14,6 +14,9 @@ from tests import tiny
 CASES = tiny.cases(20)
 
 
+FILES = ["centres.npy", "encoder.onnx", "heads.onnx", "tokenizer.json", "heads.safetensors"]
+
+
 @pytest.fixture
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_folder, tmp_path / "model")
@@ -23,11 +26,11 @@ def test_a_folder_that_is_whole_is_read(folder: Path) -> None:
     manifest = registry.checked_manifest(folder)
     assert manifest == registry.read_manifest(folder)
     assert registry.schema_of(manifest) == tiny.toy_schema()
-    assert set(manifest["files"]) == {"encoder.onnx", "heads.onnx", "tokenizer.json", "heads.safetensors"}
+    assert set(manifest["files"]) == {*FILES}
     assert set(manifest["libraries"]) >= {"python", "onnxruntime", "tokenizers"}
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "heads.onnx", "tokenizer.json", "heads.safetensors"])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("at", [0, -1], ids=["first byte", "last byte"])
 def test_a_changed_byte_in_any_file_is_refused(folder: Path, name: str, at: int) -> None:
     changed = bytearray((folder / name).read_bytes())

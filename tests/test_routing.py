@@ -140,6 +140,13 @@ def test_a_case_unlike_what_was_learnt_from_goes_to_annotators_until_a_version_k
     assert found.harm == sum(HeadScore.objects.values_list("harm", flat=True))
     (row,) = listing(state="labelling").rows
     assert row.reason == "unlike the cases that the model learnt from"
+    parts = (
+        "missed urgency of priority 3.3",
+        "wrong main category 1.0",
+        "wrong sub-category 1.0",
+        "wrong priority 1.0",
+    )
+    assert row.harm == ", ".join(parts)
     page = casepage.page(found)
     assert page.reason == row.reason
     assert predict(version, "1", prediction).state == CaseState.ACCEPTED

@@ -99,7 +99,7 @@ def test_who_hides_names_is_told_how_many_the_version_in_use_misses(helpline, tm
     out, _ = run("set_policy", "helpline", tmp_path / "policy.json")
     assert out[1] == "What version 1 misses stays readable: Name 0.100 (0.07 to 0.15, n 200)."
     page = signed_in(Role.SUPERVISOR).get("/policy/helpline/").content.decode()
-    assert "What version 1 misses of what people marked" in page
+    assert "What the version in use misses of what people marked" in page
     assert '<li>Name: <b>0.100</b> <span class="quiet">(0.07 to 0.15, n 200)' in page
 
 

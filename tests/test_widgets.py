@@ -6,7 +6,7 @@ import pytest
 from django import forms
 
 from tests.conftest import trained_version
-from webapp.forms import FilterForm
+from webapp.queueform import FilterForm
 from webapp.widgets import QuickSelect
 
 CHOICES = [("", "any"), ("a", "<A> & B"), ("Group <1>", [("b", "B"), (3, "three")])]

@@ -115,9 +115,10 @@ def harm(schema: Schema, rules: policy.Policy, case: Case) -> str:
     """
     if case.current_prediction is None or (case.is_audit and case.is_open):
         return ""
-    answers = {key: HeadPrediction.from_json(found) for key, found in case.current_prediction.heads.items()}
+    said = case.current_prediction.heads if case.current_prediction.is_familiar else {}
+    answers = {key: HeadPrediction.from_json(found) for key, found in said.items()}
     parts: list[tuple[float, str]] = []
-    for head in (schema.by_key[key] for key in rules.thresholds if key in schema.by_key):
+    for head in (head for head in schema.heads if head.key in rules.thresholds):
         missed, wrong = policy.harm_parts(head, rules, answers.get(head.key))
         name = {"name": head.name.lower()}
         parts += [(missed, _("missed urgency of %(name)s") % name), (wrong, _("wrong %(name)s") % name)]
