@@ -115,7 +115,7 @@ def test_a_row_says_what_its_harm_consists_of(helpline, import_rows) -> None:
     predict(trained_version(helpline), "1", helpline_prediction(sure=0.62, urgent=0.31))
     (row,) = listing().rows
     assert row.harm == (
-        "missed urgency of priority 3.1, wrong sub-category 0.4, wrong main category 0.4, wrong priority 0.1"
+        "missed urgency of priority 3.1, wrong main category 0.4, wrong sub-category 0.4, wrong priority 0.1"
     )
     Case.objects.update(is_audit=True)
     assert listing().rows[0].harm == ""
