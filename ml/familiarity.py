@@ -11,7 +11,7 @@ distribution-independent anomaly detection. Of cases like those, one in n + 1 is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float32]
 
 CENTRES = 8  # At most
-TEXTS_A_CENTRE = 8  # At least
+TEXTS_A_CENTRE = 8  # At least: the centre of a single text would be its vector
 FEWEST_HELD_OUT = 20  # Fewer would take more than one case in twenty for unlike
 MOST_TEXTS = 128  # Of either kind: an encoder that was tuned has to read them once more
 
@@ -53,9 +53,10 @@ def fit(learnt: Floats, held_out: Floats, *, seed: int) -> Familiarity | None:
     from sklearn.cluster import KMeans  # noqa: PLC0415 - takes a second, and serving does without
 
     count = min(CENTRES, len(learnt) // TEXTS_A_CENTRE)
-    centres = KMeans(count, n_init=4, random_state=seed).fit(_units(learnt)).cluster_centers_
-    found = Familiarity(_units(centres), least=-1.0)
-    return Familiarity(found.centres, float(found.of(held_out).min()))
+    found = KMeans(count, n_init=4, random_state=seed).fit(_units(learnt))
+    is_large = np.bincount(found.labels_, minlength=count) >= TEXTS_A_CENTRE  # One of them holds an eighth at least
+    known = Familiarity(_units(found.cluster_centers_[is_large]), least=-1.0)
+    return replace(known, least=float(known.of(held_out).min()))
 
 
 def chosen(learnt: Sequence[Any], held_out: Sequence[Any], *, seed: int) -> tuple[list[Any], list[Any]]:

@@ -160,7 +160,8 @@ def learnable(schema: Schema, examples: Sequence[Example]) -> list[str]:
 class _Fitted:
     """A model that has learnt: its encoder, the same as it is served, its heads, and what it says of held-out rows.
 
-    Where this one learnt from all rows, `out` and `outcome` are those of one that learnt in the same way from fewer.
+    Where this one learnt from all rows, `out` and `outcome` are those of one that learnt in the same way from fewer,
+    and `stranger` is the encoder of that one as it is served.
     """
 
     encoder: Encoder
@@ -169,6 +170,7 @@ class _Fitted:
     out: HeldOut
     outcome: Outcome
     learns: Tensor
+    stranger: Encoder | None = None
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ class _Learning:
         outcome = frozen.fit(network, cases, pooled, self.spans, out, self.config, self.tell, until=until)
         learns = ~is_out[-1]
         if after:
-            return _Fitted(encoder, ready, network, after.out, after.outcome, learns)
+            return _Fitted(encoder, ready, network, after.out, after.outcome, learns, stranger=after.ready)
         return _Fitted(encoder, ready, network, out, outcome, learns)
 
     def tell_apart(self, encoder: Encoder, head: Head, is_out: Tensor, *, after: _Fitted | None = None) -> _Fitted:
@@ -274,14 +276,24 @@ class _Learning:
             told_apart=told_apart,
             surrogates=leaks.measure(self.schema, held, given) if out.tagged else None,
             is_of_all_rows=told_apart is not None and bool(found.learns.all()),
-            familiarity=self._familiarity(found.ready, trained, held),
+            familiarity=self._familiarity(found, trained, held),
         )
 
-    def _familiarity(self, ready: Encoder, trained: Sequence[Example], held: Sequence[Example]) -> Familiarity | None:
+    def _familiarity(self, found: _Fitted, trained: Sequence[Example], held: Sequence[Example]) -> Familiarity | None:
+        """Find what is familiar. The limit is that of an encoder to which the held-out rows are strangers."""
         seed = self.config.seed
         learnt, outside = familiarity.chosen(trained, held, seed=seed)
-        means = ready.means([row.text for row in (*learnt, *outside)]).numpy()
-        return familiarity.fit(means[: len(learnt)], means[len(learnt) :], seed=seed)
+        n_learnt, texts = len(learnt), [row.text for row in (*learnt, *outside)]
+
+        def fitted(encoder: Encoder) -> Familiarity | None:
+            means = encoder.means(texts).numpy()
+            return familiarity.fit(means[:n_learnt], means[n_learnt:], seed=seed)
+
+        known = fitted(found.ready)
+        if known is None or found.stranger is None:
+            return known
+        strange = fitted(found.stranger)
+        return strange and replace(known, least=strange.least)
 
     def _with_penalties(self, network: CaseModel, cases: Cases, is_out: Tensor) -> list[Target]:
         """Choose what the size of each head's weights costs."""

@@ -140,7 +140,9 @@ def test_a_person_is_told_nothing_of_what_is_audited_blind(served, toy, person) 
     texts = ["a\r\nship", "a\nship", "another ship"]
     secret = token(Scope.PREDICT, user=person(Role.SUPERVISOR))
     assert [bool(one) for one in warm(texts, secret).json()["predictions"]] == [False, False, True]
+    assert warm(texts, secret).json()["familiar"][:2] == [None, None]
     assert all(warm(texts).json()["predictions"])
+    assert None not in warm(texts).json()["familiar"]
 
 
 def test_a_process_that_predicts_loads_no_torch(tiny_folder: Path) -> None:

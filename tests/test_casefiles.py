@@ -210,9 +210,13 @@ def test_a_character_that_the_sample_cuts_in_two_is_no_fault(tmp_path, monkeypat
                 "and import the file again"
             ),
         ),
+        (
+            b"id,text\r1,abc\r2,def",
+            "line 1 ends in CR alone, as old Macs wrote lines; save the file again as CSV UTF-8, and import the file again",
+        ),
         (b"id,a,a\n", "the first line names the column 'a' twice; expected each name once: rename one"),
     ],
-    ids=["empty", "no rows", "Latin-1 names", "open quote", "huge field", "a name twice"],
+    ids=["empty", "no rows", "Latin-1 names", "open quote", "huge field", "lines that end in CR", "a name twice"],
 )
 def test_a_csv_file_whose_rows_cannot_be_told_apart_is_refused(tmp_path, content, message) -> None:
     with pytest.raises(UnreadableFile) as refused:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
+import shutil
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ml import encoder, familiarity, serving
+from ml import encoder, familiarity
 from ml.familiarity import Familiarity
 from ml.serving import Predictor
 from ml.training import TrainedModel
@@ -26,8 +28,8 @@ def drawn(count: int, *, around: int, seed: int) -> familiarity.Floats:
 def test_what_lies_where_nothing_was_learnt_is_not_familiar() -> None:
     known = familiarity.fit(drawn(100, around=0, seed=0), drawn(40, around=0, seed=1), seed=0)
     assert known is not None
-    assert known.centres.shape == (8, WIDTH)
-    assert np.linalg.norm(known.centres, axis=1) == pytest.approx(np.ones(8), abs=1e-5)
+    assert 1 <= len(known.centres) <= familiarity.CENTRES
+    assert np.linalg.norm(known.centres, axis=1) == pytest.approx(np.ones(len(known.centres)), abs=1e-5)
     assert not any(known.knows(one) for one in drawn(20, around=1, seed=2))
     assert all(known.knows(one * 50) for one in drawn(40, around=0, seed=1)), "the length of a vector says nothing"
 
@@ -83,4 +85,21 @@ def test_with_the_packaged_encoder_other_languages_code_and_signs_are_unlike_cal
     ]
     assert known is not None
     assert [known.knows(one) for one in packaged.means(others).numpy()] == [False] * len(others)
-    assert serving.Reading({}, {}, vectors[0]).is_familiar, "a folder without centres keeps nothing from being accepted"
+
+
+def test_no_centre_is_the_vector_of_a_few_texts() -> None:
+    rare = np.concatenate([drawn(2, around=axis, seed=axis) for axis in range(5, 12)])
+    learnt = np.concatenate([drawn(100, around=0, seed=0), rare])
+    known = familiarity.fit(learnt, drawn(40, around=0, seed=1), seed=0)
+    assert known is not None
+    assert not any(known.knows(one) for one in rare)
+    assert (known.of(rare) < 0.9).all()
+
+
+def test_a_folder_from_before_there_were_centres_finds_all_familiar(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["least_familiar"], manifest["files"]["centres.npy"]
+    (folder / "centres.npy").unlink()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert [one.is_familiar for one in Predictor(folder).read(["", "ship", "😀"])] == [True] * 3

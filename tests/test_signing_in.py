@@ -46,9 +46,14 @@ def test_a_failed_try_names_whom_it_was_for_only_if_there_is_such_a_person(amina
         assert enter(client, name, password) == 200
     assert told() == [
         (None, "sign-in failed", f"person {amina.pk}", {}),
-        (None, "sign-in failed", "nobody of that name", {}),
     ]
     assert "a-secret-word" not in str(list(AuditEvent.objects.values()))
+
+
+def test_tries_of_somebody_who_is_locked_out_fill_no_log(amina, settings) -> None:
+    for _ in range(settings.AXES_FAILURE_LIMIT + 5):
+        enter(Client(), "amina", "wrong")
+    assert len(told()) <= settings.AXES_FAILURE_LIMIT
 
 
 def test_with_a_code_it_counts_once_the_code_is_right(amina) -> None:

@@ -83,7 +83,7 @@ def read_answers(page: CasePage, form: QueryDict) -> Answered:
     is_nameless = page.case.is_audit and page.shown is not None and not named and revision == page.case.revision
     is_lost = (named and prediction is None) or (named_cover and cover is None)
     if revision == NO_REVISION or is_lost or is_nameless:
-        errors.append("The form is not complete; open the case again.")
+        errors.append(_("The form is not complete; open the case again."))
     reason, known = form.get("reason", ""), form.get("known", "")
     return Answered(
         labels,
@@ -103,15 +103,16 @@ def is_changed(page: CasePage, form: QueryDict) -> bool:
     if sent.reason or sent.note or sent.revision != page.case.revision:
         return True
     again = casepage.page(page.case, chosen=sent.typed, sides=page.sides)
-    return [_standing(view) for view in again.heads] != [_standing(view) for view in page.heads]
+    before, after = ([_standing(view, is_blind=page.is_blind) for view in shown.heads] for shown in (page, again))
+    return after != before
 
 
-def _standing(view: HeadView) -> tuple[object, ...]:
+def _standing(view: HeadView, *, is_blind: bool) -> tuple[object, ...]:
     """Return what of a head is chosen on the page."""
     chosen = {option.key for option in view.options if option.is_chosen}
     marked = {span.value for span in view.spans if span.is_chosen}
     marks = {(group, mark.key): mark.value for group, found in view.groups for mark in found}
-    is_none = view.is_none and view.head.kind == Kind.CHOICES
+    is_none = view.is_none and (is_blind or view.head.kind == Kind.CHOICES)
     return chosen, marked, marks, is_none, view.typed_words
 
 
@@ -131,7 +132,7 @@ def _unanswered(view: HeadView, labels: Labels, *, is_blind: bool) -> str:
         return _("%(head)s has no answer; tick what fits, or that none does.") % {"head": head.name}
     if is_blind and head.kind == Kind.SPANS:
         return _("%(head)s has no answer; mark what is there, or tick that there is nothing.") % {"head": head.name}
-    return f"{head.name} has no answer; choose one." if is_blind or view.is_required else ""
+    return _("%(head)s has no answer; choose one.") % {"head": head.name} if is_blind or view.is_required else ""
 
 
 def _is_number(written: str) -> bool:

@@ -90,7 +90,7 @@ GROUPS: Mapping[StrOrPromise, Mapping[str, forms.Field]] = {
             required=False,
         ),
     },
-    "When to train": {
+    _("When to train"): {
         "train_after": number(
             _("New labels"), _("So many cases newly labelled start a training; 0 for never."), step="1"
         ),

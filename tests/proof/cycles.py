@@ -21,7 +21,7 @@ from tests import engines
 from webapp.engines.folders import REPOSITORY
 
 CHOICES = ("default", "random")
-PROGRAM = ("ml", "webapp/actions", "webapp/queries", "webapp/worker", "tests/proof")  # What a plan's figures depend on
+PROGRAM = ("ml", "annotate", "webapp", "migrations", "tests/proof")  # What a plan's figures depend on
 
 
 def main() -> None:

@@ -134,7 +134,9 @@ def _read(row: Import, path: Path, report: Report) -> Iterator[Read]:
             else:
                 report.good += 1
                 begun = first.setdefault(_hashed([example.source, example.id]), found.number)
-                if begun != found.number:
+                if begun == found.number:
+                    report.cases += 1
+                else:
                     report.repeat(found.number, begun)
                 yield found.number, example, _heard(columns, found, report)
     finally:

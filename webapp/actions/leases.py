@@ -76,11 +76,6 @@ def leave(case: Case, user: User, *, until: datetime) -> None:
         Case.objects.filter(pk=case.pk, held_by=user, held_until=until, held_until__gt=soon).update(held_until=soon)
 
 
-def release_all(user: User) -> None:
-    """Let all cases go that this person holds; what they typed is kept."""
-    Case.objects.filter(held_by=user).update(held_by=None, held_until=None)
-
-
 def _lease(case: Case, user: User) -> None:
     case.held_by, case.held_until = user, timezone.now() + timedelta(minutes=settings.LEASE_MINUTES)
     case.save(update_fields=["held_by", "held_until"])

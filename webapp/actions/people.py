@@ -98,7 +98,7 @@ def deactivate(user: User, *, by: User | None) -> None:
     if user == by:
         raise NotDeactivatable("You cannot deactivate yourself; another admin can.")
     User.objects.filter(pk=user.pk).update(is_active=False)
-    _give_back(user)
+    give_back(user)
     audit.record(by, "person deactivated", f"person {user.pk}")
     transaction.on_commit(access.tell)
 
@@ -124,7 +124,7 @@ def change_role(user: User, role: Role, *, by: User) -> None:
     if before == [role.value]:
         return
     user.groups.set([Group.objects.get_or_create(name=role.value)[0]])
-    _give_back(user)
+    give_back(user)
     audit.record(by, "role changed", f"person {user.pk}", before=before, role=role.value)
     transaction.on_commit(access.tell)
 
@@ -162,7 +162,8 @@ def password_link(user: User) -> str:
     return reverse("set-password", args=(number, default_token_generator.make_token(user)))
 
 
-def _give_back(user: User) -> None:
+def give_back(user: User) -> None:
+    """Let others have the cases that this person has open, here and in Label Studio; what they typed is kept."""
     Case.objects.filter(held_by=user).update(held_by=None, held_until=None)
     LabelStudioTask.objects.filter(opened_by=user).update(opened_by=None, opened_until=None)
 

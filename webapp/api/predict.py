@@ -49,7 +49,7 @@ def predict(request: HttpRequest, body: PredictIn) -> dict[str, Any]:
     return {
         "version": str(version),
         "predictions": [{} if text in blind else one for text, one in zip(body.texts, told, strict=True)],
-        "familiar": [one.is_familiar for one in found],
+        "familiar": [None if text in blind else one.is_familiar for text, one in zip(body.texts, found, strict=True)],
     }
 
 

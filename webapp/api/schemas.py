@@ -106,11 +106,14 @@ class PredictIn(Request):
 
 
 class PredictOut(Schema):
-    """What the version in use says of each text, in order, and whether the text is like those that it learnt from."""
+    """What the version in use says of each text, in order, and whether it is like those that the version learnt from.
+
+    Nothing is said of a text that people answer blind; null then.
+    """
 
     version: str
     predictions: list[dict[str, HeadOut]]
-    familiar: list[bool]
+    familiar: list[bool | None]
 
 
 class PredictionOut(Schema):

@@ -25,6 +25,7 @@ class Report:
     unchanged: int = 0
     audited: int = 0
     refused: int = 0  # Rows that were left out whole
+    cases: int = 0  # That good rows name
     repeated: int = 0  # Good rows of cases that the file has named before
     repeats: list[tuple[int, int]] = field(default_factory=list)  # The first of them: row, and row that came before
     columns: dict[str, str] = field(default_factory=dict)
@@ -76,4 +77,4 @@ class Report:
         """Return the form that tables hold."""
         found = {key: value for key, value in vars(self).items() if key != "faulty_rows"} | {"faulty": self.faulty}
         found["unknown_labels"] = {head: dict(values) for head, values in self.unknown_labels.items()}
-        return found | {"labelled": dict(self.labelled), "cases": self.good - self.repeated}
+        return found | {"labelled": dict(self.labelled)}

@@ -136,18 +136,21 @@ def _csv(file: IO[bytes]) -> Iterator[Row]:
     csv.field_size_limit(MAX_ROW_CHARACTERS)
     # Bytes that are not UTF-8 become halves of characters, so that only their row is lost
     lines = (line.decode("utf-8" if number else "utf-8-sig", "surrogateescape") for number, line in enumerate(file))
-    reader = csv.reader(lines, delimiter=_separator(file), strict=True)
+    reader = csv.reader(lines, strict=True)
     try:
+        reader = csv.reader(lines, delimiter=_separator(file), strict=True)
         columns = _column_names(next((names for names in reader if any(names)), []))
         for values in reader:
             if values:
                 yield _csv_row(reader.line_num, columns, values)
     except csv.Error as exc:
-        if "field limit" in str(exc):
+        if "new-line" in str(exc):
+            fault = "ends in CR alone, as old Macs wrote lines; save the file again as CSV UTF-8"
+        elif "field limit" in str(exc):
             fault = f"has a value of more than {MAX_ROW_CHARACTERS:,} characters; shorten it, or close its quotes"
         else:
             fault = f"is not valid CSV: {exc}; mend its quotes or those before it"
-        raise UnreadableFile(f"line {reader.line_num} {fault}, and import the file again") from exc
+        raise UnreadableFile(f"line {max(1, reader.line_num)} {fault}, and import the file again") from exc
 
 
 def _separator(file: IO[bytes]) -> str:

@@ -61,7 +61,7 @@ class HeadView:
     groups: tuple[tuple[str, tuple[Mark, ...]], ...]
     spans: tuple[SpanView, ...]
     confidence: str
-    is_none: bool  # A `choices` head that was answered with no label at all
+    is_none: bool  # Answered with no label, or no span, at all
     is_guess: bool = False  # By a version that was not trained
     is_uncalibrated: bool = False  # By a version that was trained on too few labels to say how sure it is
     is_labelled: bool = False

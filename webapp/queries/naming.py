@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.auth.models import User
 from django.db.models import Q
@@ -28,7 +29,7 @@ KINDS: dict[str, tuple[Any, Callable[[Any], str]]] = {
     "import": (Import, lambda row: f"import of {row.name}"),
     "policy": (Policy, lambda row: f"policy of {row.schema.title}, {_moment(row.created_at)}"),
     "token": (Token, lambda row: f"token {row.name}"),
-    "subscription": (Subscription, lambda row: f"webhook {row.address}"),
+    "subscription": (Subscription, lambda row: f"webhook at {urlsplit(row.address).netloc}"),
 }
 WITH_SCHEMA = ("case", "version", "run", "policy")
 REFERENCES = {  # Facts that are ids, and of what
@@ -144,12 +145,14 @@ def subjects(written: str) -> list[str]:
     """Return the subjects, as lines hold them, that somebody means: a case by its own id, a person by their name."""
     kind, _space, name = written.partition(" ")
     found: list[str] = []
+    if kind.casefold() in KINDS:
+        written = f"{kind.casefold()} {name}"
     if kind.casefold() == "person":
         found = [f"person {pk}" for pk in User.objects.filter(username__iexact=name).values_list("pk", flat=True)]
     else:
-        ids = Q(external_id=written) | Q(external_id=name) if kind.casefold() == "case" else Q(external_id=written)
+        ids = Q(external_id__in=(written, name)) if kind.casefold() == "case" else Q(external_id=written)
         found = [f"case {pk}" for pk in Case.objects.filter(ids).values_list("pk", flat=True)]
-    return found or [written]
+    return [*found, written]
 
 
 def _references(entries: Iterable[Entry]) -> Iterable[tuple[str, int]]:

@@ -15,7 +15,7 @@ from webapp.actions import leases, savedviews, searches
 from webapp.errors import CaseloopError
 from webapp.queries import queue, search
 from webapp.queries import savedviews as kept
-from webapp.queries.filters import Filters
+from webapp.queries.filters import ANY, Filters
 from webapp.queueform import FilterForm, SearchForm, ViewForm
 from webapp.roles import STAFF, Role, allow, person_of, view_for
 
@@ -28,7 +28,7 @@ def queue_page(request: HttpRequest) -> HttpResponse:
     """List the cases that fit the filters in the address, in the order that it names."""
     form = FilterForm(request.GET)
     given = form.filters()
-    if request.session.get(ORDER, "") != given.order:
+    if given.state != ANY and request.session.get(ORDER, "") != given.order:  # All states have one order only
         request.session[ORDER] = given.order
     page = queue.page(given, request.user, after=request.GET.get("after", ""))
     context = {

@@ -22,7 +22,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from webapp.actions import audit, leases, second_factor
+from webapp.actions import audit, people, second_factor
 
 WAITING = "signing_in"  # In the session: who gave the right password and owes a code
 PATIENCE_SECONDS = 300
@@ -50,7 +50,7 @@ class SignIn(LoginView):
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         """Refuse; the log has whom it was tried for, if there is such a person."""
-        if form.non_field_errors():
+        if form.non_field_errors() and not getattr(self.request, "axes_locked_out", False):
             _refused(form.cleaned_data.get("username", ""))
         return super().form_invalid(form)
 
@@ -61,7 +61,7 @@ class SignOut(LogoutView):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """End the session."""
         if isinstance(user := request.user, User):
-            leases.release_all(user)
+            people.give_back(user)
             audit.record(user, "signed out", f"person {user.pk}")
         return super().post(request, *args, **kwargs)
 
@@ -114,9 +114,9 @@ def _entered(user: AbstractBaseUser, answer: HttpResponse) -> HttpResponse:
 
 
 def _refused(name: str) -> None:
-    """Note a failed try: by nobody, since it may have been anybody."""
-    tried = User.objects.filter(username=name).first()
-    audit.record(None, "sign-in failed", f"person {tried.pk}" if tried else "nobody of that name")
+    """Note a failed try for somebody: by nobody, since it may have been anybody. Made-up names would fill the log."""
+    if (tried := User.objects.filter(username=name).first()) is not None:
+        audit.record(None, "sign-in failed", f"person {tried.pk}")
 
 
 def _waits(waiting: dict[str, Any]) -> User | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ml.serving import Predictor, Reading
 from ml.sketches import sketch
@@ -118,12 +119,24 @@ def answer(question_id: int) -> None:
     try:
         version = schemas.answering_version(question.schema)
         model, texts = model_of(version), question.texts
-        found = [said for at in range(0, len(texts), BATCH) for said in model.predict(texts[at : at + BATCH])]
+        found = [said for at in range(0, len(texts), BATCH) for said in _said(model, texts[at : at + BATCH])]
     except Exception as exc:  # Only the kind is told: the message of a foreign error may quote a text
         waiting.update(failure=f"{type(exc).__name__} while predicting; the log of the worker says where.")
         raise
     heads = [{key: head.as_json() for key, head in said.items()} for said in found]
     waiting.update(predictions=heads, version=version)
+
+
+def _said(model: Model, texts: Sequence[str]) -> list[Prediction]:
+    """Predict texts; what is unlike all that was learnt from has answers without a confidence."""
+    if not isinstance(model, Predictor):
+        return model.predict(texts)
+    return [
+        one.prediction
+        if one.is_familiar
+        else {key: replace(head, confidence=None) for key, head in one.prediction.items()}
+        for one in model.read(texts, most=0)
+    ]
 
 
 def _store_sketches(model: Predictor, cases: Sequence[Case], found: Iterable[Prediction | Reading]) -> None:

@@ -313,13 +313,18 @@ addEventListener("pageshow", () => allow(true)); // Gone back to
 
 let isTouched = false;
 for (const happens of ["input", "change", "submit"]) answers.addEventListener(happens, () => { isTouched = true; });
+// The lease as this page took it: the line that is asked for every minute may tell of another page's
+const lease = () => document.querySelector("[data-until]")?.dataset;
+let held = lease();
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.requestConfig.verb === "post" && event.detail.target.id === "hold") held = lease();
+});
 addEventListener("pagehide", (event) => {
-  const held = document.querySelector("[data-until]");
   if (!held || isTouched || event.persisted) return;
   const said = new FormData();
   said.set("csrfmiddlewaretoken", answers.elements.csrfmiddlewaretoken.value);
-  said.set("until", held.dataset.until);
-  navigator.sendBeacon(held.dataset.leave, said);
+  said.set("until", held.until);
+  navigator.sendBeacon(held.leave, said);
 });
 
 // --- Keys

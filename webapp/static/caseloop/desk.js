@@ -37,12 +37,12 @@ const watch = (root) => {
 watch(document);
 document.addEventListener("htmx:load", (event) => watch(event.target.parentNode ?? document));
 
-// Notices lie over the page: each can be closed, and those that tell of no fault go by themselves, unless one is at them
+// Notices lie over the page: each can be closed, and those that tell of no fault and offer nothing go by themselves, unless one is at them
 const NOTICE_MILLISECONDS = 10000;
 for (const notice of document.querySelectorAll(".toasts li")) {
   const shut = notice.querySelector(".shut");
   shut.hidden = false;
   shut.addEventListener("click", () => notice.remove());
   const leave = () => (notice.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : notice.remove());
-  if (!notice.classList.contains("error")) setTimeout(leave, NOTICE_MILLISECONDS);
+  if (!notice.matches(".error, :has(form)")) setTimeout(leave, NOTICE_MILLISECONDS);
 }
