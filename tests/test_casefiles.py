@@ -212,7 +212,7 @@ def test_a_character_that_the_sample_cuts_in_two_is_no_fault(tmp_path, monkeypat
         ),
         (
             b"id,text\r1,abc\r2,def",
-            "line 1 ends in CR alone, as old Macs wrote lines; save the file again as CSV UTF-8, and import the file again",
+            "line 1 ends in CR alone, as on old Macs; save it as CSV UTF-8, and import the file again",
         ),
         (b"id,a,a\n", "the first line names the column 'a' twice; expected each name once: rename one"),
     ],

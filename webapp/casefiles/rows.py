@@ -145,7 +145,7 @@ def _csv(file: IO[bytes]) -> Iterator[Row]:
                 yield _csv_row(reader.line_num, columns, values)
     except csv.Error as exc:
         if "new-line" in str(exc):
-            fault = "ends in CR alone, as old Macs wrote lines; save the file again as CSV UTF-8"
+            fault = "ends in CR alone, as on old Macs; save it as CSV UTF-8"
         elif "field limit" in str(exc):
             fault = f"has a value of more than {MAX_ROW_CHARACTERS:,} characters; shorten it, or close its quotes"
         else:
