@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.conftest import helpline_prediction, predict, trained_version
 from tests.e2e.conftest import write_calls
@@ -138,11 +138,18 @@ def test_a_notice_lies_over_the_page_and_n_takes_the_next_case_from_home(numbers
     before = page.locator("h1").bounding_box()
     page.fill("#words", "!!!")
     page.press("#words", "Enter")
-    notice = page.locator(".toasts .error")
-    assert "There is no word to search for" in notice.inner_text()
+    fault = page.locator(".notices .error")
+    assert "There is no word to search for" in fault.inner_text()
+    assert fault.bounding_box()["y"] < page.locator("h1").bounding_box()["y"], "it covers nothing that is to be mended"
+    fault.get_by_role("button", name="Close").click()
+    assert fault.count() == 0
     assert page.locator("h1").bounding_box() == before
-    notice.get_by_role("button", name="Close").click()
-    assert notice.count() == 0
+    page.goto(f"{live_server.url}/queue/?flag=urgent")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.fill("[name=name]", "Mine")
+    page.press("[name=name]", "Enter")
+    expect(page.locator(".toasts li")).to_contain_text("The view is kept")
+    assert page.locator("h1").bounding_box() == before
     page.goto(f"{live_server.url}/")
     page.keyboard.press("n")
     page.wait_for_url("**/cases/*/")

@@ -37,9 +37,9 @@ const watch = (root) => {
 watch(document);
 document.addEventListener("htmx:load", (event) => watch(event.target.parentNode ?? document));
 
-// Notices lie over the page: each can be closed, and those that tell of no fault and offer nothing go by themselves, unless one is at them
+// Each notice can be closed, and those that tell of no fault and offer nothing go by themselves, unless one is at them
 const NOTICE_MILLISECONDS = 10000;
-for (const notice of document.querySelectorAll(".toasts li")) {
+for (const notice of document.querySelectorAll(".notices li")) {
   const shut = notice.querySelector(".shut");
   shut.hidden = false;
   shut.addEventListener("click", () => notice.remove());
