@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 from lxml import html
 from playwright.sync_api import Error as BrowserError
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Route, sync_playwright
 
 from annotate import payloads
 from ml import schema as shipped
@@ -25,6 +25,8 @@ from tests.stack import Stack
 
 HELPLINE = shipped.load("helpline")
 OPEN = "/label/helpline/open/"
+ANNOTATIONS = "**/api/tasks/*/annotations*"
+SUBMIT, SKIP = "bottombar-submit-button", "bottombar-skip-button"
 SKIPS, EDITS, DELETIONS = 0.05, 0.1, 0.03  # Shares of what an annotator does
 THINKING_SECONDS = (0.3, 1.5)
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-background-networking"]
@@ -142,7 +144,7 @@ class ApiAnnotator(Annotator):
 
 
 class BrowserAnnotator(Annotator):
-    """Somebody who comes from our page, and submits what is filled in of what is served, one after the other."""
+    """Somebody who comes from our page, and submits what is filled in; what cannot be submitted is skipped."""
 
     def work(self) -> None:
         """Open case after case in Chromium."""
@@ -155,6 +157,7 @@ class BrowserAnnotator(Annotator):
             page.fill("#id_password", self.password)
             page.click("button:has-text('Sign in')")
             page.wait_for_selector(".person")
+            page.route(ANNOTATIONS, self._note)
             while not self.over.is_set():
                 try:
                     self._answer(page)
@@ -165,31 +168,40 @@ class BrowserAnnotator(Annotator):
             chromium.close()
 
     def _answer(self, page: Page) -> None:
-        if "labeling=1" not in page.url:
+        if "task=" not in page.url:
             page.goto(self.stack.url + OPEN)
-            if "/projects/" not in page.url:
+            if "task=" not in page.url:
                 self.met["nothing waits"] += 1
                 self.over.wait(2)
                 return
-            # As "Label All Tasks" does: what is served then, nobody else is served
-            page.goto(page.url.partition("?")[0] + "?labeling=1")
-        submit = page.locator('[data-testid="bottombar-submit-button"]')
+        submit = page.locator(f'[data-testid="{SUBMIT}"]')
         submit.wait_for(timeout=20_000)
         self.think()
         page.keyboard.press("Escape")  # The guidelines lie over the first task
-        self._fill_in(page)
-        with page.expect_response(
-            lambda found: "/annotations" in found.url and found.request.method == "POST", timeout=10_000
-        ) as answered:
-            submit.click(timeout=5_000)
-        if answered.value.status != httpx.codes.CREATED:
-            self.met[f"refused {answered.value.status}"] += 1
-            page.goto("about:blank")
-            return
-        self.made[str(answered.value.json()["id"])] = False  # Label Studio's page sends no mark
-        self.met["answers"] += 1
+        here = page.url
+        submit.click(timeout=5_000)
+        try:
+            page.wait_for_url(lambda url: url != here, timeout=5_000)  # Whoever has answered is led to the next case
+        except BrowserError:  # Nothing is filled in where a case is answered blind
+            page.keyboard.press("Escape")
+            page.locator(f'[data-testid="{SKIP}"]').click(timeout=5_000)
+            page.wait_for_url(lambda url: url != here, timeout=20_000)
 
-    def _fill_in(self, page: Page) -> None:
-        """Give an answer where one is required and none is filled in."""
-        interventions = page.locator(".cl-questions").get_by_text(re.compile("^(Counselling|Referral|Signposting)"))
-        interventions.first.click(timeout=5_000)
+    def _note(self, route: Route) -> None:
+        """Note what Label Studio confirms, before the page leads on and forgets it."""
+        if route.request.method != "POST":
+            route.continue_()
+            return
+        try:
+            answer = route.fetch()
+        except BrowserError:
+            self.met["no answer"] += 1
+            route.abort()
+            return
+        if answer.status == httpx.codes.CREATED:
+            made = answer.json()
+            self.made[str(made["id"])] = False  # Label Studio's page sends no mark
+            self.met["skips" if made["was_cancelled"] else "answers"] += 1
+        else:
+            self.met[f"refused {answer.status}"] += 1
+        route.fulfill(response=answer)
