@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import httpx
@@ -26,7 +27,7 @@ from tests.stack import Stack
 HELPLINE = shipped.load("helpline")
 OPEN = "/label/helpline/open/"
 ANNOTATIONS = "**/api/tasks/*/annotations*"
-SUBMIT, SKIP = "bottombar-submit-button", "bottombar-skip-button"
+SUBMIT = "bottombar-submit-button"
 SKIPS, EDITS, DELETIONS = 0.05, 0.1, 0.03  # Shares of what an annotator does
 THINKING_SECONDS = (0.3, 1.5)
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-background-networking"]
@@ -144,7 +145,7 @@ class ApiAnnotator(Annotator):
 
 
 class BrowserAnnotator(Annotator):
-    """Somebody who comes from our page, and submits what is filled in; what cannot be submitted is skipped."""
+    """Somebody who comes from our page, submits what is filled in, and goes on as they are led."""
 
     def work(self) -> None:
         """Open case after case in Chromium."""
@@ -180,12 +181,7 @@ class BrowserAnnotator(Annotator):
         page.keyboard.press("Escape")  # The guidelines lie over the first task
         here = page.url
         submit.click(timeout=5_000)
-        try:
-            page.wait_for_url(lambda url: url != here, timeout=5_000)  # Whoever has answered is led to the next case
-        except BrowserError:  # Nothing is filled in where a case is answered blind
-            page.keyboard.press("Escape")
-            page.locator(f'[data-testid="{SKIP}"]').click(timeout=5_000)
-            page.wait_for_url(lambda url: url != here, timeout=20_000)
+        page.wait_for_url(lambda url: "task=" not in url or _task(url) != _task(here), timeout=20_000)  # It leads on
 
     def _note(self, route: Route) -> None:
         """Note what Label Studio confirms, before the page leads on and forgets it."""
@@ -205,3 +201,8 @@ class BrowserAnnotator(Annotator):
         else:
             self.met[f"refused {answer.status}"] += 1
         route.fulfill(response=answer)
+
+
+def _task(address: str) -> str:
+    """Return the number of the task that an address of Label Studio shows."""
+    return parse_qs(urlsplit(address).query)["task"][0]

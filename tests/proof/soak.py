@@ -79,6 +79,10 @@ def write_cases(wanted: int, folder: Path, *, parts: int) -> list[Path]:
 def soak(stack: Stack, *, minutes: float, cases: int) -> dict[str, Any]:
     """Let five annotators work for so long while parts fail, and return what was made and what is stored."""
     files = iter(write_cases(cases, stack.folders.var, parts=len(IMPORTED)))
+    policy = stack.folders.var / "policy.json"
+    policy.write_text('{"audit_share": 0}')  # In browsers people submit what is filled in
+    stack.manage("register_schemas")
+    stack.manage("set_policy", "helpline", str(policy), "--reason", "nothing is answered blind")
     stack.manage("import_cases", str(next(files)))
     stack.wait_for("tasks in Label Studio", lambda: stack.label_studio_rows("select count(*) from task")[0][0] >= 5)
     over = threading.Event()
