@@ -50,6 +50,10 @@ STYLE = """
 .cl-quiet sup { display: none; }
 """
 TITLE, HINT, PLAIN = "font-weight: 600; font-size: 15px", "opacity: 0.75", "font-weight: 400"
+BLIND = (
+    "A task with nothing filled in is answered from the text alone, on purpose: "
+    "such answers tell how good the model is."
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def check(xml: str) -> list[str]:
 def guidelines(schema: Schema) -> str:
     """Return the project's instructions as HTML: the guidelines of the schema, then each question that it asks."""
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", schema.guidelines) if part.strip()]
-    lines = [f"<h3>{html.escape(schema.title)}</h3>", *(f"<p>{html.escape(part)}</p>" for part in paragraphs)]
+    lines = [f"<h3>{html.escape(schema.title)}</h3>", *(f"<p>{html.escape(part)}</p>" for part in [*paragraphs, BLIND])]
     asked = [f"<li><b>{html.escape(head.name)}</b> {html.escape(head.question)}</li>" for head in schema.heads]
     return "\n".join([*lines, "<ul>", *asked, "</ul>"])
 

@@ -190,5 +190,6 @@ def test_guidelines_escape_what_a_schema_holds() -> None:
     schema = replace(_one_head(head), title="T & T", guidelines="One\nline.\n\n<script>alert(1)</script>")
     assert config.guidelines(schema) == (
         "<h3>T &amp; T</h3>\n<p>One line.</p>\n<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>\n"
+        f"<p>{config.BLIND}</p>\n"
         "<ul>\n<li><b>&lt;b&gt;A&lt;/b&gt;</b> 1 &lt; 2?</li>\n</ul>"
     )

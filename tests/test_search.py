@@ -68,6 +68,13 @@ def test_a_search_without_a_word_is_none(words) -> None:
     assert search.query(words) is None
 
 
+def test_the_id_of_a_case_finds_it(cases, supervisor, import_rows, helpline) -> None:
+    import_rows(helpline, {"id": "goat", "text": "Nobody says that word here."})
+    Case.objects.update(state=CaseState.REVIEW)
+    assert found(supervisor, " goat ") == ["goat"]
+    assert found(supervisor, "goa") == ["b"]
+
+
 def test_the_words_of_a_text_are_gone_with_it(cases, supervisor) -> None:
     CaseText.objects.filter(case=case_named("a")).update(text="")
     with connection.cursor() as cursor:

@@ -89,6 +89,7 @@ class Case(models.Model):
             models.Index(fields=["-rank", "id"], name="queue_order_of_all"),
             models.Index(fields=["state", "-urgency", "-rank", "id"], name="urgent_order"),
             models.Index(fields=["schema", "state", "-urgency", "-rank", "id"], name="urgent_order_of_schema"),
+            models.Index(fields=["external_id"], name="cases_by_external_id"),  # Whatever their source
         ]
 
     def __str__(self) -> str:
