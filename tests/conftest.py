@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 DATA = Path(os.environ.get("DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
+# A call, what may be answered of it, and the form of its page
+TEXT = "Agent: Hello?\nCaller: I am Amina. My baby is hungry."
+AMINA = {"start": 27, "end": 32, "label": "NAME"}
+FORM = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2", "revision": "0"}
+ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
+
 
 @pytest.fixture(autouse=True)
 def english() -> Iterator[None]:
@@ -283,3 +289,30 @@ def helpline_prediction(
         "sub_category": HeadPrediction(sub, sure, {sub: sure, "Physical Abuse": 1 - sure}),
         "priority": HeadPrediction("2", rest * 0.9, {"1": urgent, "2": rest * 0.9, "3": rest * 0.1}),
     }
+
+
+@pytest.fixture
+def marked(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
+    """A case in review, on which the model marked a name."""
+    import_rows(helpline, {"id": "1", "text": TEXT, "county": "Meru"})
+    prediction = helpline_prediction(sure=0.62, urgent=0.31) | {"entities": HeadPrediction([AMINA], None)}
+    return predict(trained_version(helpline), "1", prediction)
+
+
+@pytest.fixture
+def audited(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
+    """A case that is audited blind, that came with labels, and that the model calls urgent."""
+    change_policy(helpline, audit_share=1.0)
+    import_rows(helpline, {"id": "1", "text": TEXT, "labels": ANSWERS | {"intervention": ["Referral"]}})
+    prediction = helpline_prediction(sure=0.62, urgent=0.31) | {"entities": HeadPrediction([AMINA], None)}
+    return predict(trained_version(helpline), "1", prediction)
+
+
+@pytest.fixture
+def desk(signed_in: Callable[..., Client]) -> Client:
+    return signed_in(Role.SUPERVISOR, "halima")
+
+
+def decide(desk: Client, **form: Any) -> Any:
+    """Send the form of a case page, with some of it changed."""
+    return desk.post(f"/cases/{case_named('1').pk}/", FORM | form)

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from ml.answers import Problem
 from ml.types import HeadPrediction
-from tests.conftest import case_named, change_policy, helpline_prediction, predict, submission, trained_version
+from tests.conftest import (
+    AMINA,
+    ANSWERS,
+    FORM,
+    TEXT,
+    case_named,
+    change_policy,
+    decide,
+    helpline_prediction,
+    predict,
+    submission,
+    trained_version,
+)
 from webapp.actions import leases, people, submissions
 from webapp.models import Annotation, Case, CaseState, Schema
 from webapp.queries import casepage
 from webapp.roles import Role
 
-TEXT = "Agent: Hello?\nCaller: I am Amina. My baby is hungry."
-AMINA = {"start": 27, "end": 32, "label": "NAME"}
-FORM = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2", "revision": "0"}
-ANSWERS = {"main_category": "VANE", "sub_category": "Child Neglect", "priority": "2"}
-
 
 @pytest.fixture
-def case(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
-    """A case in review, on which the model marked a name."""
-    import_rows(helpline, {"id": "1", "text": TEXT, "county": "Meru"})
-    prediction = helpline_prediction(sure=0.62, urgent=0.31) | {"entities": HeadPrediction([AMINA], None)}
-    return predict(trained_version(helpline), "1", prediction)
-
-
-@pytest.fixture
-def desk(signed_in: Callable[..., Client]) -> Client:
-    return signed_in(Role.SUPERVISOR, "halima")
-
-
-def decide(desk: Client, **form: Any) -> Any:
-    return desk.post(f"/cases/{case_named('1').pk}/", FORM | form)
+def case(marked: Case) -> Case:
+    return marked
 
 
 def labels_of(case: Case) -> dict[str, Any]:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from ml.types import HeadPrediction
-from tests.conftest import case_named, change_policy, helpline_prediction, predict, trained_version
-from tests.test_case_page import AMINA, ANSWERS, FORM, TEXT
-from webapp.models import Annotation, Case, Schema
+from tests.conftest import (
+    FORM,
+    case_named,
+)
+from webapp.models import Annotation
 from webapp.queries import casepage
-from webapp.roles import Role
 
 NOTHING_ELSE = {"intervention.none": "1", "entities.none": "1", "call_quality.rest": "na"}
-
-
-@pytest.fixture
-def audited(helpline: Schema, import_rows: Callable[..., Any]) -> Case:
-    """A case that is audited blind, that came with labels, and that the model calls urgent."""
-    change_policy(helpline, audit_share=1.0)
-    import_rows(helpline, {"id": "1", "text": TEXT, "labels": ANSWERS | {"intervention": ["Referral"]}})
-    prediction = helpline_prediction(sure=0.62, urgent=0.31) | {"entities": HeadPrediction([AMINA], None)}
-    return predict(trained_version(helpline), "1", prediction)
-
-
-@pytest.fixture
-def desk(signed_in: Callable[..., Client]) -> Client:
-    return signed_in(Role.SUPERVISOR, "halima")
 
 
 def decide(desk: Client, **form: Any) -> Any:
